@@ -1,0 +1,3 @@
+//! What the tests of this binary share.
+
+pub(crate) mod source_tree;
