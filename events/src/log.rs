@@ -1,0 +1,286 @@
+//! Reads the log: pages in position order without a hole, single streams, and a tail that waits for what comes next.
+//!
+//! Every read is one short statement with its own snapshot; nothing here holds a transaction open.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgPool, Row, ValueRef, postgres::PgRow};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{
+    Checkpoint, DecodeError, DomainEvent, LogId, Position, RawRecorded, Recorded, StreamId, StreamVersion, Wake,
+};
+
+/// How long a tail waits for a wake-up before it looks by itself: what a lost notification costs.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("cannot {doing}")]
+    Postgres { doing: &'static str, source: sqlx::Error },
+    /// Never skipped: the reader stops, and a person looks.
+    #[error("the log has a hole: after position {after} comes {found}")]
+    Hole { after: Position, found: Position },
+    /// A failover or a restore gave the position to another event, or took it back. Whatever was derived is void.
+    #[error("history changed: {checkpoint} is no longer the event that was read there; rebuild this reader")]
+    HistoryChanged { checkpoint: String },
+    #[error("cannot read the event at position {position}")]
+    Undecodable { position: Position, source: DecodeError },
+    #[error("a checkpoint of log {wanted} was given to log {log}")]
+    OtherLog { wanted: LogId, log: LogId },
+    /// Two processes ran the same reader; this one lost.
+    #[error("the checkpoint of {reader} was moved by somebody else")]
+    Fenced { reader: String },
+}
+
+impl LogError {
+    pub(crate) fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Postgres { doing, source }
+    }
+
+    /// Whether trying again later may help; the others need a person.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+}
+
+/// One log, for reading. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Log {
+    pool: PgPool,
+    log_id: LogId,
+}
+
+/// Both bounds are given: the upper one keeps a reader that is far behind inside one partition.
+const PAGE: &str = "SELECT position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at \
+     FROM events WHERE position > $1 AND position <= $1 + $2 ORDER BY position";
+
+/// The stream's row knows a position before its first event, so older partitions are not touched.
+const STREAM: &str = "SELECT position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at \
+     FROM events WHERE stream_id = $1 AND stream_version > $2 \
+     AND position > (SELECT since_position FROM streams WHERE stream_id = $1) \
+     ORDER BY stream_version LIMIT $3";
+
+impl Log {
+    #[must_use]
+    pub fn new(pool: PgPool, log_id: LogId) -> Self {
+        Self { pool, log_id }
+    }
+
+    #[must_use]
+    pub fn id(&self) -> &LogId {
+        &self.log_id
+    }
+
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The last position; 0 while the log is empty.
+    pub async fn head(&self) -> Result<Position, LogError> {
+        self.head_checkpoint().await.map(|checkpoint| checkpoint.position)
+    }
+
+    /// The last position together with the event that stands there.
+    pub async fn head_checkpoint(&self) -> Result<Checkpoint, LogError> {
+        let row: Option<(i64, Uuid)> =
+            sqlx::query_as("SELECT position, event_id FROM events ORDER BY position DESC LIMIT 1")
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(LogError::doing("read the head of the log"))?;
+        Ok(row.map_or_else(
+            || Checkpoint::start(self.log_id.clone()),
+            |(position, event_id)| Checkpoint { log_id: self.log_id.clone(), position: Position(position), event_id },
+        ))
+    }
+
+    /// At most `limit` events after `after`, in order, decoded. Empty at the head.
+    pub async fn page(&self, after: Position, limit: u32) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
+        self.rows(after, limit).await?.iter().map(decode_row).collect()
+    }
+
+    /// Like [`Self::page`], but as the log keeps them.
+    pub async fn raw_page(&self, after: Position, limit: u32) -> Result<Vec<RawRecorded>, LogError> {
+        self.rows(after, limit).await?.iter().map(raw_row).collect()
+    }
+
+    /// The events of one stream after a version, in order. Empty when there are none.
+    pub async fn stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: u32,
+    ) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
+        let rows = sqlx::query(STREAM)
+            .bind(stream.as_str())
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(LogError::doing("read a stream"))?;
+        rows.iter().map(decode_row).collect()
+    }
+
+    /// The last position recorded at or before `time`. Stable once the log has moved past it.
+    pub async fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {
+        // recorded_at never runs backwards in position, so the first later event bounds the answer.
+        sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events WHERE recorded_at <= $1")
+            .bind(time)
+            .fetch_one(&self.pool)
+            .await
+            .map(Position)
+            .map_err(LogError::doing("find the position of a moment"))
+    }
+
+    /// Refuses a checkpoint whose event is no longer at its position.
+    pub async fn verify(&self, checkpoint: &Checkpoint) -> Result<(), LogError> {
+        if checkpoint.log_id != self.log_id {
+            return Err(LogError::OtherLog { wanted: checkpoint.log_id.clone(), log: self.log_id.clone() });
+        }
+        if checkpoint.position == Position::START {
+            return Ok(());
+        }
+        let event_id: Option<Uuid> = sqlx::query_scalar("SELECT event_id FROM events WHERE position = $1")
+            .bind(checkpoint.position.0)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(LogError::doing("verify a checkpoint"))?;
+        if event_id == Some(checkpoint.event_id) {
+            Ok(())
+        } else {
+            Err(LogError::HistoryChanged { checkpoint: checkpoint.to_string() })
+        }
+    }
+
+    async fn rows(&self, after: Position, limit: u32) -> Result<Vec<PgRow>, LogError> {
+        let rows = sqlx::query(PAGE)
+            .bind(after.0)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(LogError::doing("read a page of the log"))?;
+        assert_dense(after, &rows)?;
+        Ok(rows)
+    }
+}
+
+fn assert_dense(after: Position, rows: &[PgRow]) -> Result<(), LogError> {
+    let mut last = after;
+    for row in rows {
+        let found = Position(row.try_get(0).map_err(LogError::doing("read a position"))?);
+        if found != last.next() {
+            return Err(LogError::Hole { after: last, found });
+        }
+        last = found;
+    }
+    Ok(())
+}
+
+/// The text of a `json` column as it lies in the row, without a copy.
+fn json_text(row: &PgRow, column: usize) -> Result<&str, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    if value.is_null() {
+        return Err(sqlx::Error::Decode("a json column of the log is null".into()));
+    }
+    value.as_str().map_err(sqlx::Error::Decode)
+}
+
+struct Place {
+    position: Position,
+    stream_id: StreamId,
+    stream_version: StreamVersion,
+    event_id: Uuid,
+    schema_version: i16,
+    recorded_at: DateTime<Utc>,
+}
+
+fn place(row: &PgRow) -> Result<Place, sqlx::Error> {
+    Ok(Place {
+        position: Position(row.try_get(0)?),
+        stream_id: StreamId::from_log(row.try_get(1)?),
+        stream_version: row.try_get(2)?,
+        event_id: row.try_get(3)?,
+        schema_version: row.try_get(5)?,
+        recorded_at: row.try_get(8)?,
+    })
+}
+
+fn decode_row(row: &PgRow) -> Result<Recorded<DomainEvent>, LogError> {
+    let unreadable = LogError::doing("read a row of the log");
+    let parts = || Ok((place(row)?, row.try_get::<&str, _>(4)?, json_text(row, 6)?, json_text(row, 7)?));
+    let (place, event_type, payload, metadata) = parts().map_err(unreadable)?;
+    let undecodable = |source| LogError::Undecodable { position: place.position, source };
+    let payload =
+        DomainEvent::decode(&place.stream_id, event_type, place.schema_version, payload).map_err(undecodable)?;
+    let metadata = serde_json::from_str(metadata).map_err(|source| {
+        let (event_type, schema_version) = (event_type.into(), place.schema_version);
+        undecodable(DecodeError::Malformed { event_type, schema_version, source })
+    })?;
+    let Place { position, stream_id, stream_version, event_id, recorded_at, .. } = place;
+    Ok(Recorded { position, stream_id, stream_version, event_id, metadata, recorded_at, payload })
+}
+
+fn raw_row(row: &PgRow) -> Result<RawRecorded, LogError> {
+    let read = || {
+        let Place { position, stream_id, stream_version, event_id, schema_version, recorded_at } = place(row)?;
+        Ok(RawRecorded {
+            position,
+            stream_id,
+            stream_version,
+            event_id,
+            event_type: row.try_get(4)?,
+            schema_version,
+            payload: json_text(row, 6)?.into(),
+            metadata: json_text(row, 7)?.into(),
+            recorded_at,
+        })
+    };
+    read().map_err(LogError::doing("read a row of the log"))
+}
+
+/// Follows the log from a checkpoint, page by page, and waits at the head.
+#[derive(Debug)]
+pub struct Tail {
+    log: Log,
+    checkpoint: Checkpoint,
+    woken: watch::Receiver<Position>,
+    page_limit: u32,
+}
+
+impl Tail {
+    /// Re-reads the checkpoint's own event first: a changed history stops the reader before it derives anything.
+    pub async fn open(log: Log, checkpoint: Checkpoint, wake: &Wake, page_limit: u32) -> Result<Self, LogError> {
+        log.verify(&checkpoint).await?;
+        Ok(Self { log, checkpoint, woken: wake.subscribe(), page_limit })
+    }
+
+    /// Up to where this tail has read.
+    #[must_use]
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The next events, at least one; waits for them. Dropping the future loses nothing.
+    pub async fn next_page(&mut self) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
+        loop {
+            if let Some(page) = self.page_if_any().await? {
+                return Ok(page);
+            }
+            let _ = tokio::time::timeout(POLL_INTERVAL, self.woken.changed()).await;
+        }
+    }
+
+    /// The next events, or none when this tail stands at the head.
+    pub async fn page_if_any(&mut self) -> Result<Option<Vec<Recorded<DomainEvent>>>, LogError> {
+        self.woken.mark_unchanged();
+        let page = self.log.page(self.checkpoint.position, self.page_limit).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        self.checkpoint.position = last.position;
+        self.checkpoint.event_id = last.event_id;
+        Ok(Some(page))
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the vocabulary as a whole.
+
+mod catalogue;
