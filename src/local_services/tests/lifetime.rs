@@ -1,0 +1,117 @@
+//! Who starts, who joins, when they go.
+
+use rustix::process::Signal;
+
+use crate::process::{self, Process};
+use crate::tests::{POSTGRES_AND_REDIS, REDIS, acquire, another_process, checkout, eventually, hear, running};
+use crate::{Needs, Service, inspect, stop};
+
+#[tokio::test]
+async fn all_three_start_are_used_and_stop() {
+    let checkout = checkout();
+    let services = acquire(checkout.path(), Needs::ALL, 1).await;
+    assert!(services.data().starts_with(checkout.path().canonicalize().expect("exists")));
+
+    let inspection = inspect(checkout.path()).await.expect("an inspection");
+    for finding in &inspection.findings {
+        assert!(finding.pid.is_some() && finding.problem.is_none() && !finding.version.is_empty(), "{finding:?}");
+    }
+    assert!(!stop(checkout.path()).await.expect("an answer"), "stopped under its user");
+
+    let data = services.data().to_owned();
+    assert!(services.stop_if_last().await.expect("an answer"));
+    for service in Service::ALL {
+        assert_eq!(process::inside(&data.join(service.name())), []);
+    }
+    assert!(!checkout.path().join(".waybill/services.json").exists());
+
+    // What lasts, lasts: the second start finds the data of the first.
+    let again = acquire(checkout.path(), Needs::ALL, 1).await;
+    again.rabbitmq.as_ref().expect("asked for").create_vhost("still_ours").await.expect("the password of the first start");
+    assert!(again.stop_if_last().await.expect("an answer"));
+}
+
+#[tokio::test]
+async fn a_second_process_joins_and_the_servers_outlive_the_first() {
+    let checkout = checkout();
+    let first = acquire(checkout.path(), POSTGRES_AND_REDIS, 0).await;
+    let pids = |running: crate::host::Running| (running.postgres.map(|started| started.pid), running.redis.map(|started| started.pid));
+    let before = pids(running(checkout.path()));
+
+    // It starts RabbitMQ, which the first did not want, beside the two.
+    let mut second = another_process(checkout.path());
+    hear(&mut second, "acquired").await;
+    drop(first);
+    let third = acquire(checkout.path(), Needs::ALL, 0).await;
+    assert_eq!(pids(running(checkout.path())), before);
+
+    second.kill().await.expect("it lived");
+    assert!(third.postgres.as_ref().expect("asked for").answers().await);
+}
+
+#[tokio::test]
+async fn servers_are_gone_soon_after_their_last_user_was_killed() {
+    let checkout = checkout();
+    let mut user = another_process(checkout.path());
+    hear(&mut user, "acquired").await;
+    let data = running(checkout.path()).data;
+    assert!(!everything(&data).is_empty());
+
+    user.kill().await.expect("it lived");
+    eventually("the servers are gone", async || everything(&data).is_empty()).await;
+    eventually("services.json is gone", async || !checkout.path().join(".waybill/services.json").exists()).await;
+}
+
+#[tokio::test]
+async fn a_starter_killed_in_the_middle_is_cleaned_up_after() {
+    let checkout = checkout();
+    let mut starter = another_process(checkout.path());
+    hear(&mut starter, "Starting").await;
+    let data = checkout.path().canonicalize().expect("exists").join(".waybill/data");
+    eventually("something has started", async || !everything(&data).is_empty()).await;
+    starter.kill().await.expect("it lived");
+
+    // The next one comes at once, and finds half-made folders and running orphans.
+    let next = acquire(checkout.path(), Needs::ALL, 0).await;
+    assert!(next.postgres.as_ref().expect("asked for").answers().await);
+    drop(next);
+    eventually("the servers are gone", async || everything(&data).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_died_is_started_again_where_it_was() {
+    let checkout = checkout();
+    let first = acquire(checkout.path(), POSTGRES_AND_REDIS, 0).await;
+    for service in [Service::Postgres, Service::Redis] {
+        let leader = process::leader(&first.data().join(service.name())).expect("it runs");
+        process::signal(&leader, Signal::KILL);
+    }
+    let second = acquire(checkout.path(), POSTGRES_AND_REDIS, 0).await;
+    assert_eq!((&first.postgres, &first.redis), (&second.postgres, &second.redis));
+    assert!(first.redis.as_ref().expect("asked for").answers().await);
+}
+
+#[tokio::test]
+async fn a_number_in_services_json_that_is_another_process_by_now_is_not_touched() {
+    let checkout = checkout();
+    let first = acquire(checkout.path(), REDIS, 0).await;
+    let (port, data) = (first.redis.as_ref().expect("asked for").port, first.data().to_owned());
+    // As after a reboot: the file is there, its numbers belong to others.
+    let file = checkout.path().join(".waybill/services.json");
+    let stale = std::fs::read_to_string(&file).expect("it is there");
+    drop(first);
+    eventually("the server is gone", async || everything(&data).is_empty()).await;
+    let mut innocent = tokio::process::Command::new("sleep").arg("1000").kill_on_drop(true).spawn().expect("sleep runs");
+    let innocent_pid = innocent.id().expect("it runs").to_string();
+    let stale: String = stale.lines().map(|line| if line.contains("\"pid\"") { format!("\"pid\": {innocent_pid},") } else { line.to_owned() }).collect();
+    std::fs::write(&file, stale).expect("our file");
+
+    let second = acquire(checkout.path(), REDIS, 0).await;
+    assert_eq!(second.redis.as_ref().expect("asked for").port, port);
+    assert!(second.redis.as_ref().expect("asked for").answers().await);
+    assert!(innocent.try_wait().expect("ours").is_none(), "another process was ended");
+}
+
+fn everything(data: &std::path::Path) -> Vec<Process> {
+    Service::ALL.iter().flat_map(|service| process::inside(&data.join(service.name()))).collect()
+}
