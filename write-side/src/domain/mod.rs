@@ -1,0 +1,25 @@
+//! The rules: what may happen, and what then is. Pure functions over events: no clock, no randomness, no IO.
+//!
+//! To add an aggregate: its events in `events/src/`, then a file beside `order.rs` with state, command, error, `decide` and
+//! `evolve`, its rules as given/when/then tests and a property over random commands. Nothing else has to be told.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+#[cfg(test)]
+mod given;
+pub mod order;
+
+use events::{DomainEvent, EventPayload};
+
+/// One stream's consistency boundary: the state that its events add up to, and what may happen next.
+pub trait Aggregate: Default + Clone + Send + Sync + 'static {
+    type Command: Clone + Send + Sync;
+    type Event: EventPayload + Into<DomainEvent> + Clone + Send + Sync;
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// What happens on `command`. Nothing, when its wish is already granted; an error, when a rule says no.
+    fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// The state after `event`. Cannot fail: what is in the log has happened.
+    #[must_use]
+    fn evolve(self, event: &Self::Event) -> Self;
+}
