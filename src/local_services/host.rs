@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -135,11 +135,7 @@ impl LocalServices {
 /// Stops all servers of a checkout now. `false`: somebody uses them, and they go on.
 pub async fn stop(checkout: &Path) -> Result<bool, Error> {
     let state = folders::state(checkout)?;
-    let lock = Lock::wait(&state.join("users.lock"), Mode::Exclusive, Duration::from_millis(300), "other users").await;
-    let _nobody_else = match lock {
-        Err(Error::Locked { .. }) => return Ok(false),
-        lock => lock?,
-    };
+    let Some(_nobody_else) = lock_out(&state.join("users.lock")).await? else { return Ok(false) };
     for data in folders::data_candidates(&state) {
         for service in Service::ALL {
             // Signals all at once below; here one by one would add up their times.
@@ -153,6 +149,26 @@ pub async fn stop(checkout: &Path) -> Result<bool, Error> {
     }
     fs::remove_file(state.join("services.json")).ok();
     Ok(true)
+}
+
+/// The exclusive lock, or `None` if there are users. A watchdog that is stopping the servers is waited for.
+async fn lock_out(path: &Path) -> Result<Option<Lock>, Error> {
+    let start = Instant::now();
+    let mut users_since = None;
+    loop {
+        if let Some(lock) = Lock::attempt(path, Mode::Exclusive)? {
+            return Ok(Some(lock));
+        }
+        // One that can be shared is held by users; a moment's patience, for the watchdog too takes a look now and then.
+        users_since = Lock::attempt(path, Mode::Shared)?.and(users_since.or_else(|| Some(Instant::now())));
+        if users_since.is_some_and(|since: Instant| since.elapsed() > Duration::from_millis(300)) {
+            return Ok(None);
+        }
+        if start.elapsed() > STOPPED_WITHIN {
+            return Err(Error::Locked { what: "the servers to stop", seconds: STOPPED_WITHIN.as_secs(), path: path.to_owned() });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn log(data: &Path, service: Service) -> PathBuf {

@@ -156,6 +156,8 @@ impl RabbitMqServer {
             .env("RABBITMQ_CONF_ENV_FILE", &absent)
             .env("RABBITMQ_ADVANCED_CONFIG_FILE", absent.with_extension("config"))
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.path("enabled_plugins"))
+            // Nor may any Erlang VM start another port mapper, which nobody would find and end.
+            .env("ERL_AFLAGS", "-start_epmd false")
             // Makes the script become the Erlang VM instead of standing before it.
             .env("RUNNING_UNDER_SYSTEMD", "true")
             // Without busy waiting: the cores are shared with everything else.

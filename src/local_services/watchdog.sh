@@ -3,7 +3,9 @@
 #   $1  the folder of the locks     $2  "stop", or "remove": kill what runs and remove the folder too
 # A user is whoever holds a shared lock on users.lock; the kernel lets go of it for a process that was killed.
 # Wants what every Debian has: util-linux, coreutils, findutils, grep.
-state=$1 mode=$2 grace=20 data= sockets=
+state=$1 mode=$2
+orders() { [ -r "$state/host" ] && { read -r grace; read -r data; read -r sockets; } <"$state/host"; }
+orders || exit 1 # read now too: the folder may be gone at the end
 
 exec 8>>"$state/watchdog.lock" 9>>"$state/users.lock" || exit 1
 flock -n 8 || exit 0 # another one is on duty
@@ -12,14 +14,13 @@ while :; do
     flock -x 9
     # Given back while we wait: whoever comes now finds the servers running.
     flock -u 9
-    [ -r "$state/host" ] && { read -r grace; read -r data; read -r sockets; } <"$state/host"
+    orders
     sleep "$grace" 8>&- 9>&-
     flock -n -x 9 && break
 done
 
 # The folder was replaced under us: what runs there now has a watchdog of its own.
 [ -e "$state/users.lock" ] && ! [ "/proc/$$/fd/9" -ef "$state/users.lock" ] && exit 0
-[ -n "$data" ] || exit 0
 
 # "pid name" of each of our servers: its command line names our folder, or it stands in it.
 servers() {

@@ -100,7 +100,8 @@ async fn a_number_in_services_json_that_is_another_process_by_now_is_not_touched
     let file = checkout.path().join(".waybill/services.json");
     let stale = std::fs::read_to_string(&file).expect("it is there");
     drop(first);
-    eventually("the server is gone", async || everything(&data).is_empty()).await;
+    eventually("services.json is gone", async || !file.exists()).await;
+    assert_eq!(everything(&data), []);
     let mut innocent = tokio::process::Command::new("sleep").arg("1000").kill_on_drop(true).spawn().expect("sleep runs");
     let innocent_pid = innocent.id().expect("it runs").to_string();
     let stale: String = stale.lines().map(|line| if line.contains("\"pid\"") { format!("\"pid\": {innocent_pid},") } else { line.to_owned() }).collect();
