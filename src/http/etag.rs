@@ -52,6 +52,15 @@ pub enum IfMatch {
 }
 
 impl IfMatch {
+    /// The versions that are named; none when any will do.
+    #[must_use]
+    pub fn versions(&self) -> &[StreamVersion] {
+        match self {
+            Self::Absent | Self::Any => &[],
+            Self::Versions(versions) => versions,
+        }
+    }
+
     /// Refuses a command (412) whose condition the current version does not meet.
     pub fn check(&self, current: ETag) -> Result<(), Problem> {
         match self {

@@ -82,6 +82,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn decode<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for a struct, field by field.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::malformed("the body: send a JSON object, not an array").with_pointer(""));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path());

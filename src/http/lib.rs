@@ -12,6 +12,7 @@ mod layers;
 mod metrics;
 mod problem;
 mod serve;
+mod text;
 
 #[cfg(test)]
 mod tests;
@@ -29,3 +30,4 @@ pub use layers::{Limits, with_standard_layers};
 pub use metrics::HttpMetrics;
 pub use problem::{FieldError, PROBLEM_JSON, Problem};
 pub use serve::serve;
+pub use text::plain_text;
