@@ -24,7 +24,9 @@ pub(crate) fn is_root() -> bool {
 impl Account {
     /// The package's own user where we are root, or `nobody` where there is none; `None` otherwise: then servers run as ourselves.
     pub(crate) fn for_server(package_user: &str) -> Option<Self> {
-        is_root().then(|| Self::named(package_user).or_else(|| Self::named("nobody")).unwrap_or(Self { uid: 65_534, gid: 65_534 }))
+        is_root().then(|| {
+            Self::named(package_user).or_else(|| Self::named("nobody")).unwrap_or(Self { uid: 65_534, gid: 65_534 })
+        })
     }
 
     fn named(name: &str) -> Option<Self> {
@@ -43,7 +45,12 @@ pub(crate) fn command(account: Option<&Account>, program: impl AsRef<OsStr>) -> 
         None => Command::new(program),
         Some(Account { uid, gid }) => {
             let mut command = Command::new("setpriv");
-            command.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).arg("--clear-groups").arg("--").arg(program);
+            command
+                .arg(format!("--reuid={uid}"))
+                .arg(format!("--regid={gid}"))
+                .arg("--clear-groups")
+                .arg("--")
+                .arg(program);
             command
         }
     };
@@ -77,13 +84,19 @@ pub(crate) async fn output(command: &mut Command, patience: Duration) -> Result<
     let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).output();
     let output = tokio::time::timeout(patience, running)
         .await
-        .map_err(|_| Error::Failed { program: program.clone(), output: format!("no end after {} s", patience.as_secs()) })?
+        .map_err(|_| Error::Failed {
+            program: program.clone(),
+            output: format!("no end after {} s", patience.as_secs()),
+        })?
         .map_err(Error::run(&program))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() {
         return Ok(text(&output.stdout));
     }
-    Err(Error::Failed { program, output: format!("{}\n{}", text(&output.stdout), text(&output.stderr)).trim().to_owned() })
+    Err(Error::Failed {
+        program,
+        output: format!("{}\n{}", text(&output.stdout), text(&output.stderr)).trim().to_owned(),
+    })
 }
 
 /// Makes the folder, or takes it over, for the account alone.

@@ -33,7 +33,7 @@ pub struct Finding {
     pub problem: Option<String>,
 }
 
-/// Looks, starts nothing, and changes nothing but for making the empty state folder.
+/// Looks, starts nothing, and changes nothing but for making the empty folders.
 pub async fn inspect(checkout: &Path) -> Result<Inspection, Error> {
     let state = folders::state(checkout)?;
     let running = Running::read(&state);

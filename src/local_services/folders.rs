@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::packages::Service;
 use crate::reporter::Reporter;
 
-/// The folder of the locks and of `services.json`: `.waybill` in the checkout, or a private one where that cannot be written.
+/// The folder of the locks and of `services.json`: `.waybill` in the checkout, or a private one where that cannot be written
+/// or is another user's.
 pub(crate) fn state(checkout: &Path) -> Result<PathBuf, Error> {
     let checkout = fs::canonicalize(checkout).map_err(Error::folder("find", checkout))?;
     let own = checkout.join(".waybill");
@@ -30,6 +31,10 @@ fn prepare(state: &Path) -> io::Result<()> {
         fs::create_dir_all(state)?;
         fs::set_permissions(state, Permissions::from_mode(0o755))?;
         fs::write(state.join(".gitignore"), "*\n")?;
+    }
+    // What another user has begun there is not for us to share: neither could stop the other's servers.
+    if fs::metadata(state)?.uid() != own_uid() {
+        return Err(ErrorKind::PermissionDenied.into());
     }
     OpenOptions::new().create(true).append(true).open(state.join("users.lock")).map(drop)
 }
@@ -65,7 +70,11 @@ async fn obstacle(state: &Path, services: &[Service]) -> Option<String> {
     for service in services {
         let Some(account) = Account::for_server(service.package_user()) else { continue };
         if !can_enter(&account, state).await {
-            return Some(format!("{service} does not run as root, and its user {} cannot enter {}", service.package_user(), state.display()));
+            return Some(format!(
+                "{service} does not run as root, and its user {} cannot enter {}",
+                service.package_user(),
+                state.display()
+            ));
         }
     }
     None
@@ -77,9 +86,18 @@ fn elsewhere(state: &Path) -> PathBuf {
 
 /// A Unix socket's path has 107 bytes; a checkout's own path may be longer.
 pub(crate) fn sockets(data: &Path) -> Result<PathBuf, Error> {
-    let folder = PathBuf::from(format!("/tmp/waybill-{}-{}", own_uid(), fingerprint(data)));
+    let folder = sockets_of(data);
     private(&folder)?;
     Ok(folder)
+}
+
+/// Sockets without servers are of no use to anybody.
+pub(crate) fn remove_sockets(data: &Path) {
+    fs::remove_dir_all(sockets_of(data)).ok();
+}
+
+fn sockets_of(data: &Path) -> PathBuf {
+    PathBuf::from(format!("/tmp/waybill-{}-{}", own_uid(), fingerprint(data)))
 }
 
 /// A folder of ours among other people's: refused if somebody else has made it, or a link to another place.
@@ -102,6 +120,8 @@ fn own_uid() -> u32 {
 /// FNV-1a, written out: the same in every build, unlike std's hashers.
 fn fingerprint(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes();
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{hash:016x}")
 }

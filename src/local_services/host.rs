@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::folders;
-use crate::launch::Home;
+use crate::launch::{Answers, Home};
 use crate::lock::{Lock, Mode};
 use crate::packages::{self, Service};
 use crate::ports;
@@ -85,8 +85,13 @@ impl LocalServices {
     pub async fn acquire(options: Options, reporter: &dyn Reporter) -> Result<Self, Error> {
         let state = folders::state(&options.checkout)?;
         let user = Lock::wait(&state.join("users.lock"), Mode::Shared, STOPPED_WITHIN, "the servers to stop").await?;
-        let starting =
-            Lock::wait(&state.join("start.lock"), Mode::Exclusive, STARTED_WITHIN, "another process to start the servers").await?;
+        let starting = Lock::wait(
+            &state.join("start.lock"),
+            Mode::Exclusive,
+            STARTED_WITHIN,
+            "another process to start the servers",
+        )
+        .await?;
         let services = options.needs.services();
         let mut running = Running::read(&state);
         let absent = running.absent(&services).await;
@@ -146,6 +151,7 @@ pub async fn stop(checkout: &Path) -> Result<bool, Error> {
         for service in Service::ALL {
             Home::new(service, &data, log(&data, service)).stop().await?;
         }
+        folders::remove_sockets(&data);
     }
     fs::remove_file(state.join("services.json")).ok();
     Ok(true)
@@ -165,7 +171,11 @@ async fn lock_out(path: &Path) -> Result<Option<Lock>, Error> {
             return Ok(None);
         }
         if start.elapsed() > STOPPED_WITHIN {
-            return Err(Error::Locked { what: "the servers to stop", seconds: STOPPED_WITHIN.as_secs(), path: path.to_owned() });
+            return Err(Error::Locked {
+                what: "the servers to stop",
+                seconds: STOPPED_WITHIN.as_secs(),
+                path: path.to_owned(),
+            });
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -205,8 +215,11 @@ impl Running {
 
     /// Those of `services` that do not run or do not answer.
     async fn absent(&self, services: &[Service]) -> Vec<Service> {
-        let (postgres, redis, rabbitmq) =
-            tokio::join!(self.answers(Service::Postgres), self.answers(Service::Redis), self.answers(Service::RabbitMq));
+        let (postgres, redis, rabbitmq) = tokio::join!(
+            self.answers(Service::Postgres),
+            self.answers(Service::Redis),
+            self.answers(Service::RabbitMq)
+        );
         let answers = |service: &Service| match service {
             Service::Postgres => postgres,
             Service::Redis => redis,
@@ -220,15 +233,15 @@ impl Running {
         let leader = process::leader(&self.data.join(service.name())).map(|process| process.pid);
         match service {
             Service::Postgres => match &self.postgres {
-                Some(started) => leader == Some(started.pid) && patiently(async || started.at.answers().await).await,
+                Some(started) => leader == Some(started.pid) && patiently(&started.at).await,
                 None => false,
             },
             Service::Redis => match &self.redis {
-                Some(started) => leader == Some(started.pid) && patiently(async || started.at.answers().await).await,
+                Some(started) => leader == Some(started.pid) && patiently(&started.at).await,
                 None => false,
             },
             Service::RabbitMq => match &self.rabbitmq {
-                Some(started) => leader == Some(started.pid) && patiently(async || started.at.answers().await).await,
+                Some(started) => leader == Some(started.pid) && patiently(&started.at).await,
                 None => false,
             },
         }
@@ -324,9 +337,9 @@ fn program(service: Service, made_by: Option<u32>) -> Result<PathBuf, Error> {
 }
 
 /// A server that has just been started by hand, or recovers, gets a moment.
-async fn patiently(answers: impl AsyncFn() -> bool) -> bool {
+async fn patiently(at: &impl Answers) -> bool {
     for _ in 0..5 {
-        if answers().await {
+        if at.answers().await {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -33,7 +33,8 @@ impl RabbitMq {
         }
         let path = "/api/vhosts?columns=name";
         let body = self.request("GET", path, "").await?;
-        let unexpected = |_| Error::Answer { service: Service::RabbitMq, request: path.to_owned(), answer: body.clone() };
+        let unexpected =
+            |_| Error::Answer { service: Service::RabbitMq, request: path.to_owned(), answer: body.clone() };
         let vhosts: Vec<Vhost> = serde_json::from_str(&body).map_err(unexpected)?;
         Ok(vhosts.into_iter().map(|vhost| vhost.name).collect())
     }

@@ -19,6 +19,11 @@ const BORN_WITHIN: Duration = Duration::from_secs(3);
 /// Postgres writes a checkpoint as it stops, RabbitMQ its queues.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 
+/// Whether a server answers where it should listen. Says no while it starts, recovers or stops.
+pub(crate) trait Answers: Sync {
+    fn answers(&self) -> impl Future<Output = bool> + Send;
+}
+
 /// Where one server lives and as whom it runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
@@ -52,8 +57,8 @@ impl Home {
         Ok(command)
     }
 
-    /// Runs `command`, and returns when `answers` does. What started and does not answer is ended.
-    pub(crate) async fn launch(&self, command: &mut Command, answers: impl AsyncFn() -> bool) -> Result<(), Error> {
+    /// Runs `command`, and returns when it answers. What started and does not answer is ended.
+    pub(crate) async fn launch(&self, command: &mut Command, at: &impl Answers) -> Result<(), Error> {
         self.turn_log();
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let status = command.status().await.map_err(Error::run(&program))?;
@@ -61,13 +66,23 @@ impl Home {
             return Err(self.died());
         }
         let start = Instant::now();
-        while !answers().await {
-            if start.elapsed() > BORN_WITHIN && !self.has_process() {
-                return Err(self.died());
+        let mut look_at = start + BORN_WITHIN;
+        while !at.answers().await {
+            // Not at every turn: it reads all of /proc.
+            if Instant::now() > look_at {
+                look_at = Instant::now() + Duration::from_millis(500);
+                if !self.has_process() {
+                    return Err(self.died());
+                }
             }
             if start.elapsed() > READY_WITHIN {
                 self.kill().await?;
-                return Err(Error::Slow { service: self.service, seconds: READY_WITHIN.as_secs(), log: self.log.clone(), tail: self.tail() });
+                return Err(Error::Slow {
+                    service: self.service,
+                    seconds: READY_WITHIN.as_secs(),
+                    log: self.log.clone(),
+                    tail: self.tail(),
+                });
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -76,7 +76,10 @@ impl Service {
                 .and_then(|real| Some(real.ancestors().nth(2)?.file_name()?.to_str()?.rsplit_once('-')?.1.to_owned())),
         };
         let text = asked.unwrap_or_default();
-        text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())).unwrap_or_default().to_owned()
+        text.split_whitespace()
+            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -108,7 +111,8 @@ pub(crate) async fn ensure(services: &[Service], may_install: bool, reporter: &d
         return Ok(());
     }
     let packages = names(&missing_now);
-    reporter.say(&format!("Installing Debian packages that are missing: {packages}. No packaged server is started by it."));
+    reporter
+        .say(&format!("Installing Debian packages that are missing: {packages}. No packaged server is started by it."));
     install(&missing_now).await?;
     match missing(services) {
         left if left.is_empty() => Ok(()),
@@ -133,9 +137,12 @@ fn has_apt() -> bool {
 async fn install(services: &[Service]) -> Result<(), Error> {
     let _policy = Policy::deny()?;
     // What an installation that was cut off has left half done stands in the way of the next.
-    account::output(Command::new("dpkg").args(["--configure", "-a"]).env("DEBIAN_FRONTEND", "noninteractive"), INSTALLS_WITHIN)
-        .await
-        .ok();
+    account::output(
+        Command::new("dpkg").args(["--configure", "-a"]).env("DEBIAN_FRONTEND", "noninteractive"),
+        INSTALLS_WITHIN,
+    )
+    .await
+    .ok();
     // A machine that cannot update its lists may still have the packages in its old ones.
     apt(&["update", "-q"]).await.ok();
     let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
@@ -169,7 +176,8 @@ impl Policy {
         // From here on dropping puts it back, also when the next lines fail.
         let policy = Self;
         fs::write(POLICY, OUR_POLICY).map_err(Error::folder("write", POLICY))?;
-        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)).map_err(Error::folder("set the mode of", POLICY))?;
+        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))
+            .map_err(Error::folder("set the mode of", POLICY))?;
         Ok(policy)
     }
 }
@@ -233,7 +241,9 @@ fn rabbitmq_script() -> Option<PathBuf> {
         return Some(own);
     }
     // Elsewhere it is not wrapped: the path leads to RabbitMQ's own folder.
-    on_path("rabbitmq-server").and_then(|path| fs::canonicalize(path).ok()).filter(|path| path.with_file_name("rabbitmq-env").is_file())
+    on_path("rabbitmq-server")
+        .and_then(|path| fs::canonicalize(path).ok())
+        .filter(|path| path.with_file_name("rabbitmq-env").is_file())
 }
 
 /// Major and minor number.

@@ -11,20 +11,18 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use crate::account;
 use crate::error::Error;
-use crate::launch::Home;
+use crate::launch::{Answers, Home};
 use crate::packages::Service;
 use crate::process;
 
 const SUPERUSER: &str = "postgres";
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 6] = [
     "shared_buffers=256MB",
     "max_wal_size=4GB",
     "max_connections=200",
     "cluster_name=waybill",
     "logging_collector=off",
     "log_checkpoints=off",
-    // Some containers have 64 MB of /dev/shm, too little for parallel queries.
-    "dynamic_shared_memory_type=mmap",
 ];
 
 /// Where a Postgres listens.
@@ -52,12 +50,15 @@ impl Postgres {
 
     pub(crate) async fn connect(&self, database: &str) -> Result<PgConnection, Error> {
         let failed = |source| Error::Postgres { doing: "connect", source };
-        let options = PgConnectOptions::from_str(&self.superuser_url(database)).map_err(failed)?.disable_statement_logging();
+        let options =
+            PgConnectOptions::from_str(&self.superuser_url(database)).map_err(failed)?.disable_statement_logging();
         let connected = tokio::time::timeout(Duration::from_secs(20), options.connect()).await;
         connected.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)
     }
+}
 
-    pub(crate) async fn answers(&self) -> bool {
+impl Answers for Postgres {
+    async fn answers(&self) -> bool {
         // Looks before it knocks: a failed connect is logged by Postgres while it recovers.
         let socket = self.socket_dir.join(format!(".s.PGSQL.{}", self.port));
         if !socket.exists() {
@@ -66,7 +67,9 @@ impl Postgres {
         match self.connect(SUPERUSER).await {
             Ok(connection) => connection.close().await.is_ok(),
             // "The database system is starting up" is no answer; any other refusal (too many clients) is one.
-            Err(Error::Postgres { source: sqlx::Error::Database(refusal), .. }) => refusal.code().as_deref() != Some("57P03"),
+            Err(Error::Postgres { source: sqlx::Error::Database(refusal), .. }) => {
+                refusal.code().as_deref() != Some("57P03")
+            }
             Err(_) => false,
         }
     }
@@ -102,10 +105,13 @@ impl PostgresServer {
         for setting in SETTINGS {
             command.arg("-c").arg(setting);
         }
+        if !has_shared_memory() {
+            command.arg("-c").arg("dynamic_shared_memory_type=mmap");
+        }
         command.arg("-c").arg(format!("port={}", self.at.port));
         command.arg("-c").arg(format!("unix_socket_directories={}", self.at.socket_dir.display()));
         command.arg("-c").arg(if self.tcp { "listen_addresses=127.0.0.1" } else { "listen_addresses=" });
-        self.home.launch(&mut command, async || self.at.answers().await).await
+        self.home.launch(&mut command, &self.at).await
     }
 
     /// Under another name until it is whole: a folder of the right name is a folder that works.
@@ -124,6 +130,11 @@ impl PostgresServer {
         account::output(&mut initdb, Duration::from_secs(120)).await?;
         fs::rename(&unfinished, &self.home.folder).map_err(Error::folder("make", &self.home.folder))
     }
+}
+
+/// Containers often have 64 MB of it, too little for parallel queries.
+fn has_shared_memory() -> bool {
+    rustix::fs::statvfs("/dev/shm").is_ok_and(|about| about.f_blocks.saturating_mul(about.f_frsize) >= 256 << 20)
 }
 
 /// The major version that made a data folder.

@@ -109,8 +109,11 @@ impl PrivatePostgres {
         Ok(new)
     }
 
-    /// Again, after a stop, a kill or a wipe.
+    /// Again, after a stop, a kill or a wipe; nothing if it runs.
     pub async fn start(&self) -> Result<(), Error> {
+        if self.is_running() {
+            return Ok(());
+        }
         self.server.start().await
     }
 
@@ -132,13 +135,17 @@ impl PrivateRedis {
     pub async fn create() -> Result<Self, Error> {
         let private = PrivateServer::new(Service::Redis).await?;
         let at = Redis { port: ports::free()?, password: ports::random_hex::<16>() };
-        let new = Self { server: RedisServer { program: found(Service::Redis)?, home: private.home.clone(), at }, private };
+        let new =
+            Self { server: RedisServer { program: found(Service::Redis)?, home: private.home.clone(), at }, private };
         new.start().await?;
         Ok(new)
     }
 
     /// Again, after a stop, a kill or a wipe; it comes back empty in any case.
     pub async fn start(&self) -> Result<(), Error> {
+        if self.is_running() {
+            return Ok(());
+        }
         self.server.start().await
     }
 
@@ -159,13 +166,19 @@ impl PrivateRabbitMq {
     pub async fn create() -> Result<Self, Error> {
         let private = PrivateServer::new(Service::RabbitMq).await?;
         let at = RabbitMq::on_free_ports(ports::random_hex::<16>())?;
-        let new = Self { server: RabbitMqServer { program: found(Service::RabbitMq)?, home: private.home.clone(), at }, private };
+        let new = Self {
+            server: RabbitMqServer { program: found(Service::RabbitMq)?, home: private.home.clone(), at },
+            private,
+        };
         new.start().await?;
         Ok(new)
     }
 
-    /// Again, after a stop, a kill or a wipe.
+    /// Again, after a stop, a kill or a wipe; nothing if it runs.
     pub async fn start(&self) -> Result<(), Error> {
+        if self.is_running() {
+            return Ok(());
+        }
         // The port mapper may have outlived the broker.
         self.private.kill().await?;
         self.server.start().await
@@ -215,7 +228,8 @@ impl Shelter {
         let folder = PathBuf::from(format!("/tmp/waybill-{}-{}", std::process::id(), ports::random_hex::<4>()));
         folders::private(&folder)?;
         account::own_file(&folder.join("users.lock"), None, 0o600, "")?;
-        let user = Lock::wait(&folder.join("users.lock"), Mode::Shared, Duration::from_secs(10), "our own lock").await?;
+        let user =
+            Lock::wait(&folder.join("users.lock"), Mode::Shared, Duration::from_secs(10), "our own lock").await?;
         watchdog::ensure(&folder, &folder, &folder, Duration::ZERO, Duty::Remove).await?;
         Ok(Self { folder, count: AtomicU32::new(1), _user: user })
     }

@@ -29,17 +29,24 @@ pub(crate) struct Process {
     pub(crate) name: String,
 }
 
-/// Our servers whose command line names a path inside `folder`, or that stand in it. A dead one that nobody has reaped is not found.
+/// Our servers whose command line names a path inside `folder`, or that stand in it, and their children.
+/// A dead one that nobody has reaped is not found.
 pub(crate) fn inside(folder: &Path) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
+    let servers: Vec<Process> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(|pid: u32| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned();
-            let ours = SERVERS.contains(&name.as_str()) && (command_line_names(pid, folder) || stands_in(pid, folder));
-            ours.then_some(Process { pid, name })
+            SERVERS.contains(&name.as_str()).then_some(Process { pid, name })
         })
-        .collect()
+        .collect();
+    let (ours, others): (Vec<_>, Vec<_>) =
+        servers.into_iter().partition(|server| command_line_names(server.pid, folder) || stands_in(server.pid, folder));
+    let is_child = |other: &Process| {
+        stat_field(other.pid, PARENT).is_some_and(|parent| ours.iter().any(|our| u64::from(our.pid) == parent))
+    };
+    let children: Vec<_> = others.into_iter().filter(is_child).collect();
+    ours.into_iter().chain(children).collect()
 }
 
 fn command_line_names(pid: u32, folder: &Path) -> bool {
@@ -118,7 +125,7 @@ async fn emptied(folder: &Path, patience: Duration) -> bool {
         if start.elapsed() > patience {
             return false;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
     }
     true
 }
@@ -146,7 +153,15 @@ impl Identity {
 }
 
 fn started(pid: u32) -> Option<u64> {
+    stat_field(pid, STARTED)
+}
+
+/// Places in `/proc/PID/stat` as proc(5) counts them.
+const PARENT: usize = 4;
+const STARTED: usize = 22;
+
+fn stat_field(pid: u32, field: usize) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Field 22; the second field is a name in brackets that may hold anything, so count from its end.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    // The second field is a name in brackets that may hold anything, so count from its end.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(field - 3)?.parse().ok()
 }

@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::account;
 use crate::error::Error;
-use crate::launch::Home;
+use crate::launch::{Answers, Home};
 use crate::packages::{self, Service};
 use crate::ports;
 use crate::postgres::remove_folder;
@@ -54,9 +54,11 @@ impl RabbitMq {
     pub fn management_url(&self) -> String {
         format!("http://127.0.0.1:{}/", self.management_port)
     }
+}
 
+impl Answers for RabbitMq {
     /// RabbitMQ listens when it has started all else; it answers the protocol's greeting with a method frame (type 1).
-    pub(crate) async fn answers(&self) -> bool {
+    async fn answers(&self) -> bool {
         let greeting = async {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
             stream.write_all(b"AMQP\x00\x00\x09\x01").await.ok()?;
@@ -88,7 +90,7 @@ impl RabbitMqServer {
         // The script passes arguments on to the Erlang VM: by this one we know it again.
         command.arg("-waybill").arg(self.path("data"));
         self.environment(&mut command);
-        self.home.launch(&mut command, async || self.at.answers().await).await?;
+        self.home.launch(&mut command, &self.at).await?;
         account::own_file(&whole, self.home.account.as_ref(), 0o600, "")
     }
 
@@ -102,7 +104,8 @@ impl RabbitMqServer {
 
     /// An Erlang VM would start one by itself, with nothing to know it by.
     async fn start_port_mapper(&self) -> Result<(), Error> {
-        let program = packages::on_path("epmd").ok_or_else(|| Error::Missing { packages: Service::RabbitMq.package().to_owned() })?;
+        let program = packages::on_path("epmd")
+            .ok_or_else(|| Error::Missing { packages: Service::RabbitMq.package().to_owned() })?;
         let link = self.path("epmd");
         fs::remove_file(&link).ok();
         symlink(program, &link).map_err(Error::folder("make", &link))?;
@@ -114,7 +117,11 @@ impl RabbitMqServer {
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             if start.elapsed() > Duration::from_secs(20) {
                 let request = format!("a connection to its port mapper on port {port}");
-                return Err(Error::Io { service: Service::RabbitMq, request, source: std::io::ErrorKind::TimedOut.into() });
+                return Err(Error::Io {
+                    service: Service::RabbitMq,
+                    request,
+                    source: std::io::ErrorKind::TimedOut.into(),
+                });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -128,7 +135,7 @@ impl RabbitMqServer {
             "listeners.tcp.1 = 127.0.0.1:{port}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management_port}\n\
              default_user = {user}\ndefault_pass = {password}\n\
              disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n\
-             log.file = false\nlog.console = true\nlog.console.level = warning\n"
+             log.file = false\nlog.console = true\nlog.console.level = warning\nlog.console.use_colors = off\n"
         );
         account::own_file(&self.path("rabbitmq.conf"), account, 0o600, &settings)?;
         account::own_file(&self.path("enabled_plugins"), account, 0o600, "[rabbitmq_management].\n")?;

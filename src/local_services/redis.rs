@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::account;
 use crate::error::Error;
-use crate::launch::Home;
+use crate::launch::{Answers, Home};
 use crate::packages::{self, Service};
 
 /// One per test, see `testing`; an empty one costs nothing.
@@ -60,8 +60,10 @@ impl Redis {
             None => Ok(answers[1..].iter().map(|answer| answer[1..].to_owned()).collect()),
         }
     }
+}
 
-    pub(crate) async fn answers(&self) -> bool {
+impl Answers for Redis {
+    async fn answers(&self) -> bool {
         self.ask(&[&["PING"]]).await.is_ok_and(|answers| answers == ["PONG"])
     }
 }
@@ -81,7 +83,7 @@ impl RedisServer {
         account::own_file(&settings, self.home.account.as_ref(), 0o600, &self.settings().await)?;
         let mut command = self.home.server(&self.program)?;
         command.arg(&settings);
-        self.home.launch(&mut command, async || self.at.answers().await).await
+        self.home.launch(&mut command, &self.at).await
     }
 
     async fn settings(&self) -> String {

@@ -39,7 +39,8 @@ impl TestServices {
     }
 
     async fn start() -> Self {
-        let mut services = expect(LocalServices::acquire(Options::new(workspace()), &say).await, "start the local servers");
+        let mut services =
+            expect(LocalServices::acquire(Options::new(workspace()), &say).await, "start the local servers");
         let (postgres, redis, rabbitmq) = (services.postgres.take(), services.redis.take(), services.rabbitmq.take());
         let postgres = postgres.expect("all services were asked for");
         let redis = redis.expect("all services were asked for");
@@ -52,7 +53,11 @@ impl TestServices {
     /// by whichever process comes first. `migrate` gets a superuser's URL and has closed its connections when it returns.
     ///
     /// `schema`: a name of all that `migrate` does, such as a hash of the migrations; letters, digits and `_`, up to 40.
-    pub async fn fresh_database<E>(&self, schema: &str, migrate: impl AsyncFnOnce(String) -> Result<(), E>) -> TestDatabase
+    pub async fn fresh_database<E>(
+        &self,
+        schema: &str,
+        migrate: impl AsyncFnOnce(String) -> Result<(), E>,
+    ) -> TestDatabase
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -71,7 +76,8 @@ impl TestServices {
 
     /// An empty Redis database. There are 1,023, handed out in turn.
     pub async fn fresh_redis(&self) -> TestRedis {
-        let counted = expect(self.redis.ask(&[&["INCR", "waybill:databases-handed-out"]]).await, "take a Redis database");
+        let counted =
+            expect(self.redis.ask(&[&["INCR", "waybill:databases-handed-out"]]).await, "take a Redis database");
         let count: u32 = counted[0].parse().expect("INCR answers with a number");
         let number = 1 + count % (redis::DATABASES - 1);
         expect(self.redis.ask(&[&["SELECT", &number.to_string()], &["FLUSHDB"]]).await, "empty a Redis database");

@@ -21,6 +21,7 @@ use crate::{LocalServices, Needs, Options, Silent};
 const REDIS: Needs = Needs { postgres: false, redis: true, rabbitmq: false };
 const POSTGRES_AND_REDIS: Needs = Needs { postgres: true, redis: true, rabbitmq: false };
 const HELPER: &str = "WAYBILL_TEST_CHECKOUT_TO_USE";
+const HELPER_NEEDS: &str = "WAYBILL_TEST_SERVICES_TO_USE";
 
 /// A checkout that everybody may enter.
 fn checkout() -> TempDir {
@@ -50,11 +51,12 @@ async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     }
 }
 
-/// A process that acquires all services of the checkout with a second of grace, says so, and holds them until it is killed.
-fn another_process(checkout: &Path) -> Child {
+/// A process that acquires services of the checkout with a second of grace, says so, and holds them until it is killed.
+fn another_process(checkout: &Path, needs: &str) -> Child {
     Command::new(std::env::current_exe().expect("this test binary"))
         .args(["--exact", "tests::another_process_that_uses_them", "--nocapture"])
         .env(HELPER, checkout)
+        .env(HELPER_NEEDS, needs)
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -75,11 +77,12 @@ async fn hear(child: &mut Child, word: &str) {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "how the helper talks to its parent")]
 async fn another_process_that_uses_them() {
     let Some(checkout) = std::env::var_os(HELPER) else { return };
     let say = |sentence: &str| println!("said: {sentence}");
-    let _services = LocalServices::acquire(options(Path::new(&checkout), Needs::ALL, 1), &say).await.expect("local services");
+    let needs = if std::env::var(HELPER_NEEDS).as_deref() == Ok("all") { Needs::ALL } else { POSTGRES_AND_REDIS };
+    let _services =
+        LocalServices::acquire(options(Path::new(&checkout), needs, 1), &say).await.expect("local services");
     println!("acquired");
     std::future::pending::<()>().await;
 }

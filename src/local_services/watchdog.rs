@@ -20,7 +20,13 @@ pub(crate) enum Duty {
 }
 
 /// Sees to it that one is on duty. The caller is a user already, so it cannot end meanwhile.
-pub(crate) async fn ensure(state: &Path, data: &Path, sockets: &Path, grace: Duration, duty: Duty) -> Result<(), Error> {
+pub(crate) async fn ensure(
+    state: &Path,
+    data: &Path,
+    sockets: &Path,
+    grace: Duration,
+    duty: Duty,
+) -> Result<(), Error> {
     let orders = format!("{}\n{}\n{}\n", grace.as_secs_f64(), data.display(), sockets.display());
     replace(&state.join("host"), &orders)?;
     if Lock::attempt(&state.join("watchdog.lock"), Mode::Exclusive)?.is_none() {

@@ -30,11 +30,17 @@ where
     if !is_whole(&mut connection, &template).await? {
         remove_old(&mut connection).await?;
         // Left by a process that died while it migrated.
-        run(&mut connection, "drop an unfinished template", &format!(r#"DROP DATABASE IF EXISTS "{template}" WITH (FORCE)"#)).await?;
+        run(
+            &mut connection,
+            "drop an unfinished template",
+            &format!(r#"DROP DATABASE IF EXISTS "{template}" WITH (FORCE)"#),
+        )
+        .await?;
         run(&mut connection, "create the template", &format!(r#"CREATE DATABASE "{template}""#)).await?;
-        migrate(postgres.superuser_url(&template))
-            .await
-            .map_err(|error| Error::Postgres { doing: "migrate the template", source: sqlx::Error::Configuration(error.into()) })?;
+        migrate(postgres.superuser_url(&template)).await.map_err(|error| Error::Postgres {
+            doing: "migrate the template",
+            source: sqlx::Error::Configuration(error.into()),
+        })?;
         // Nobody may be connected to a template while it is cloned.
         let close = format!(r#"ALTER DATABASE "{template}" WITH ALLOW_CONNECTIONS false IS_TEMPLATE true"#);
         run(&mut connection, "close the template", &close).await?;
@@ -66,17 +72,22 @@ pub(crate) async fn databases(postgres: &Postgres) -> Result<Vec<String>, Error>
 /// Only a template that was finished is marked as one.
 async fn is_whole(connection: &mut PgConnection, template: &str) -> Result<bool, Error> {
     let failed = |source| Error::Postgres { doing: "look for the template", source };
-    let found: Option<bool> =
-        sqlx::query_scalar("SELECT datistemplate FROM pg_database WHERE datname = $1").bind(template).fetch_optional(connection).await.map_err(failed)?;
+    let found: Option<bool> = sqlx::query_scalar("SELECT datistemplate FROM pg_database WHERE datname = $1")
+        .bind(template)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
     Ok(found == Some(true))
 }
 
 async fn remove_old(connection: &mut PgConnection) -> Result<(), Error> {
     let failed = |source| Error::Postgres { doing: "list templates", source };
-    let list = "SELECT datname::text FROM pg_database WHERE datname LIKE 'waybill\\_template\\_%' ORDER BY oid DESC OFFSET $1";
+    let list =
+        "SELECT datname::text FROM pg_database WHERE datname LIKE 'waybill\\_template\\_%' ORDER BY oid DESC OFFSET $1";
     let old: Vec<String> = sqlx::query_scalar(list).bind(KEPT).fetch_all(&mut *connection).await.map_err(failed)?;
     for template in old {
-        run(connection, "drop an old template", &format!(r#"ALTER DATABASE "{template}" WITH IS_TEMPLATE false"#)).await?;
+        run(connection, "drop an old template", &format!(r#"ALTER DATABASE "{template}" WITH IS_TEMPLATE false"#))
+            .await?;
         run(connection, "drop an old template", &format!(r#"DROP DATABASE "{template}" WITH (FORCE)"#)).await?;
     }
     Ok(())

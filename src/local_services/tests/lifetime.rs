@@ -1,10 +1,13 @@
 //! Who starts, who joins, when they go.
 
+use std::path::Path;
+
 use rustix::process::Signal;
 
+use crate::launch::Answers;
 use crate::process::{self, Process};
 use crate::tests::{POSTGRES_AND_REDIS, REDIS, acquire, another_process, checkout, eventually, hear, running};
-use crate::{Needs, Service, inspect, stop};
+use crate::{LocalServices, Needs, Options, PrivatePostgres, PrivateRabbitMq, Service, Silent, inspect, stop};
 
 #[tokio::test]
 async fn all_three_start_are_used_and_stop() {
@@ -27,32 +30,49 @@ async fn all_three_start_are_used_and_stop() {
 
     // What lasts, lasts: the second start finds the data of the first.
     let again = acquire(checkout.path(), Needs::ALL, 1).await;
-    again.rabbitmq.as_ref().expect("asked for").create_vhost("still_ours").await.expect("the password of the first start");
+    again
+        .rabbitmq
+        .as_ref()
+        .expect("asked for")
+        .create_vhost("still_ours")
+        .await
+        .expect("the password of the first start");
     assert!(again.stop_if_last().await.expect("an answer"));
 }
 
 #[tokio::test]
 async fn a_second_process_joins_and_the_servers_outlive_the_first() {
     let checkout = checkout();
-    let first = acquire(checkout.path(), POSTGRES_AND_REDIS, 0).await;
-    let pids = |running: crate::host::Running| (running.postgres.map(|started| started.pid), running.redis.map(|started| started.pid));
-    let before = pids(running(checkout.path()));
+    let first = acquire(checkout.path(), REDIS, 0).await;
+    let redis = || running(checkout.path()).redis.map(|started| started.pid);
+    let before = redis();
 
-    // It starts RabbitMQ, which the first did not want, beside the two.
-    let mut second = another_process(checkout.path());
+    // It starts Postgres, which the first did not want, beside the other.
+    let mut second = another_process(checkout.path(), "postgres and redis");
     hear(&mut second, "acquired").await;
     drop(first);
-    let third = acquire(checkout.path(), Needs::ALL, 0).await;
-    assert_eq!(pids(running(checkout.path())), before);
+    let third = acquire(checkout.path(), POSTGRES_AND_REDIS, 0).await;
+    assert_eq!(redis(), before);
 
     second.kill().await.expect("it lived");
     assert!(third.postgres.as_ref().expect("asked for").answers().await);
+    assert!(third.redis.as_ref().expect("asked for").answers().await);
+}
+
+#[test]
+fn whoever_waits_for_servers_may_do_so_on_any_thread() {
+    fn is_send(_: impl Send) {}
+    is_send(LocalServices::acquire(Options::new("/"), &Silent));
+    is_send(stop(Path::new("/")));
+    is_send(inspect(Path::new("/")));
+    is_send(PrivateRabbitMq::create());
+    is_send(PrivatePostgres::create());
 }
 
 #[tokio::test]
 async fn servers_are_gone_soon_after_their_last_user_was_killed() {
     let checkout = checkout();
-    let mut user = another_process(checkout.path());
+    let mut user = another_process(checkout.path(), "all");
     hear(&mut user, "acquired").await;
     let data = running(checkout.path()).data;
     assert!(!everything(&data).is_empty());
@@ -65,7 +85,7 @@ async fn servers_are_gone_soon_after_their_last_user_was_killed() {
 #[tokio::test]
 async fn a_starter_killed_in_the_middle_is_cleaned_up_after() {
     let checkout = checkout();
-    let mut starter = another_process(checkout.path());
+    let mut starter = another_process(checkout.path(), "all");
     hear(&mut starter, "Starting").await;
     let data = checkout.path().canonicalize().expect("exists").join(".waybill/data");
     eventually("something has started", async || !everything(&data).is_empty()).await;
@@ -102,9 +122,13 @@ async fn a_number_in_services_json_that_is_another_process_by_now_is_not_touched
     drop(first);
     eventually("services.json is gone", async || !file.exists()).await;
     assert_eq!(everything(&data), []);
-    let mut innocent = tokio::process::Command::new("sleep").arg("1000").kill_on_drop(true).spawn().expect("sleep runs");
+    let mut innocent =
+        tokio::process::Command::new("sleep").arg("1000").kill_on_drop(true).spawn().expect("sleep runs");
     let innocent_pid = innocent.id().expect("it runs").to_string();
-    let stale: String = stale.lines().map(|line| if line.contains("\"pid\"") { format!("\"pid\": {innocent_pid},") } else { line.to_owned() }).collect();
+    let stale: String = stale
+        .lines()
+        .map(|line| if line.contains("\"pid\"") { format!("\"pid\": {innocent_pid},") } else { line.to_owned() })
+        .collect();
     std::fs::write(&file, stale).expect("our file");
 
     let second = acquire(checkout.path(), REDIS, 0).await;
@@ -113,6 +137,6 @@ async fn a_number_in_services_json_that_is_another_process_by_now_is_not_touched
     assert!(innocent.try_wait().expect("ours").is_none(), "another process was ended");
 }
 
-fn everything(data: &std::path::Path) -> Vec<Process> {
+fn everything(data: &Path) -> Vec<Process> {
     Service::ALL.iter().flat_map(|service| process::inside(&data.join(service.name()))).collect()
 }

@@ -4,6 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 
+use crate::launch::Answers;
 use crate::tests::{POSTGRES_AND_REDIS, acquire, checkout, options};
 use crate::{Error, LocalServices, Needs, folders};
 
@@ -17,7 +18,8 @@ async fn data_go_elsewhere_where_the_servers_user_cannot_enter_and_it_is_said() 
     std::fs::set_permissions(checkout.path(), Permissions::from_mode(0o700)).expect("our folder");
     let said = Mutex::new(String::new());
     let listen = |sentence: &str| said.lock().expect("no panic").push_str(sentence);
-    let services = LocalServices::acquire(options(checkout.path(), POSTGRES_AND_REDIS, 0), &listen).await.expect("local services");
+    let services =
+        LocalServices::acquire(options(checkout.path(), POSTGRES_AND_REDIS, 0), &listen).await.expect("local services");
 
     assert!(services.data().starts_with("/var/tmp"), "{}", services.data().display());
     assert!(said.lock().expect("no panic").contains(&services.data().display().to_string()));
@@ -32,9 +34,9 @@ async fn a_path_with_spaces_and_quotes_does_no_harm() {
     let outer = checkout();
     let odd = outer.path().join("my shop's (\"new\") code");
     std::fs::create_dir(&odd).expect("a folder");
-    let services = acquire(&odd, Needs::ALL, 0).await;
+    let services = acquire(&odd, POSTGRES_AND_REDIS, 0).await;
     let elsewhere = services.data().parent().expect("it has one").to_owned();
-    assert!(services.rabbitmq.as_ref().expect("asked for").answers().await);
+    assert!(services.postgres.as_ref().expect("asked for").answers().await);
     assert!(services.stop_if_last().await.expect("an answer"));
     std::fs::remove_dir_all(elsewhere).expect("ours");
 }

@@ -2,6 +2,7 @@
 
 use sqlx::{Connection, Executor};
 
+use crate::launch::Answers;
 use crate::{PrivatePostgres, PrivateRabbitMq, PrivateRedis};
 
 #[tokio::test]
@@ -14,7 +15,8 @@ async fn a_killed_postgres_comes_back_where_it_was_with_what_was_committed() {
 
     postgres.start().await.expect("it comes back");
     let mut connection = postgres.at().connect("postgres").await.expect("a connection");
-    let answer: i32 = sqlx::query_scalar("SELECT answer FROM kept").fetch_one(&mut connection).await.expect("the table");
+    let answer: i32 =
+        sqlx::query_scalar("SELECT answer FROM kept").fetch_one(&mut connection).await.expect("the table");
     assert_eq!(answer, 42);
     let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&mut connection).await.expect("a setting");
     assert_eq!(fsync, "on");

@@ -22,13 +22,15 @@ async fn each_test_has_a_migrated_database_of_its_own() {
         MIGRATED.fetch_add(1, Ordering::Relaxed);
         migrate(url).await
     };
-    let (one, other) = tokio::join!(services.fresh_database(&schema, counted), services.fresh_database(&schema, counted));
+    let (one, other) =
+        tokio::join!(services.fresh_database(&schema, counted), services.fresh_database(&schema, counted));
     assert_eq!(MIGRATED.load(Ordering::Relaxed), 1);
 
     let mut connection = PgConnection::connect(&one.superuser_url()).await.expect("a connection");
     connection.execute("INSERT INTO things VALUES ('mine')").await.expect("the table");
     let mut connection = PgConnection::connect(&other.superuser_url()).await.expect("a connection");
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM things").fetch_one(&mut connection).await.expect("the table");
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM things").fetch_one(&mut connection).await.expect("the table");
     assert_eq!(count, 0);
 
     let name = one.name.clone();
