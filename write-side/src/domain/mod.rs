@@ -6,7 +6,10 @@
 
 #[cfg(test)]
 mod given;
+pub mod inventory;
 pub mod order;
+pub mod product;
+mod shared_map;
 
 use events::{DomainEvent, EventPayload};
 
