@@ -1,1 +1,43 @@
-//! Placeholder.
+//! Turns the log into read models and owns their shape: folds, the engine that runs them, rebuild, and the readers.
+//!
+//! One pass over the log serves all models. A checkpoint lies with the data and moves with it, so nothing is applied twice. Everything
+//! here can be dropped and built again from the first event, sending nothing and deciding nothing.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod checkpoint_text;
+mod config;
+mod customer_orders;
+mod handle;
+mod index_folder;
+mod model;
+mod names;
+mod order_document;
+mod order_index;
+mod order_view;
+mod order_words;
+mod product_index;
+mod product_view;
+mod read;
+mod redis_store;
+pub mod search;
+mod stock_view;
+mod views;
+mod wait;
+
+pub use config::Config;
+pub use customer_orders::{CustomerOrders, OrderSummary};
+pub use handle::{Gauge, Handle, PROJECTIONS, ProjectionState, ProjectionStatus};
+pub use model::{Place, ReadModel, SearchModel};
+pub use order_document::{
+    Attention, Fulfilment, OrderDocument, OrderPayment, OrderShipment, OrderStatus, PaymentStatus, ShipmentStatus,
+    TimelineEntry,
+};
+pub use order_index::OrderIndex;
+pub use order_view::{OrderView, fold_order_events};
+pub use product_index::ProductIndex;
+pub use product_view::{ProductDocument, ProductView};
+pub use read::{Cursor, Page, Read, ReadError};
+pub use search::{Indexes, SearchIndex};
+pub use stock_view::{Stock, StockAt, StockDocument, StockView};
+pub use views::{View, Views};

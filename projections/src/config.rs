@@ -1,0 +1,50 @@
+//! What the projector and the readers must be told. Only the binary reads the environment.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `redis://host:port/db`, `rediss://`, or `unix:///path`.
+    pub redis_url: String,
+    /// Stands before every key, so that several shops or tests share a Redis; letters, digits and dashes.
+    pub namespace: String,
+    /// One folder per search index lies here.
+    pub index_dir: PathBuf,
+    /// Events a page while following the log.
+    pub page_size: u32,
+    /// Events a page while building from the start.
+    pub rebuild_page_size: u32,
+    /// Events that are folded before a build writes: each document is written once for all of them.
+    pub rebuild_batch: u32,
+    /// How long a search index waits before it makes what it has visible.
+    pub commit_interval_ms: u64,
+    /// Heap of one search index's writer.
+    pub index_memory_mb: usize,
+    /// Documents that a projection keeps in memory to spare reading them back.
+    pub cached_documents: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            redis_url: "redis://127.0.0.1:6379".into(),
+            namespace: "waybill".into(),
+            index_dir: ".waybill/index".into(),
+            page_size: 1_000,
+            rebuild_page_size: 10_000,
+            rebuild_batch: 50_000,
+            commit_interval_ms: 500,
+            index_memory_mb: 24,
+            cached_documents: 2_000,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn commit_interval(&self) -> Duration {
+        Duration::from_millis(self.commit_interval_ms)
+    }
+}

@@ -1,0 +1,144 @@
+//! Where a search index lies: a folder per model, in it a folder per generation, and a file that names the live one.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use tantivy::schema::{BytesOptions, Field, Schema};
+
+use crate::{model::SearchModel, names::Generation, search::query::raw};
+
+#[derive(Debug, Clone)]
+pub(crate) struct IndexFolder {
+    path: PathBuf,
+}
+
+impl IndexFolder {
+    pub(crate) fn new(index_dir: &Path, model: &str) -> Self {
+        Self { path: index_dir.join(model) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn generation(&self, generation: Generation) -> PathBuf {
+        self.path.join(format!("g{generation}"))
+    }
+
+    /// The generation that answers; none when nothing has been built.
+    pub(crate) fn current(&self) -> io::Result<Option<Generation>> {
+        self.read("current")
+    }
+
+    /// The generation that answered before the last switch.
+    pub(crate) fn previous(&self) -> io::Result<Option<Generation>> {
+        self.read("previous")
+    }
+
+    /// The generation that is being built.
+    pub(crate) fn building(&self) -> io::Result<Option<Generation>> {
+        self.read("building")
+    }
+
+    pub(crate) fn set_building(&self, generation: Option<Generation>) -> io::Result<()> {
+        self.write("building", generation)
+    }
+
+    /// Makes a generation the live one, in one step: a reader sees the old one or the new one.
+    pub(crate) fn switch_to(&self, generation: Generation) -> io::Result<()> {
+        let before = self.current()?.filter(|&before| before != generation);
+        if before.is_some() {
+            self.write("previous", before)?;
+        }
+        self.write("current", Some(generation))
+    }
+
+    /// The numbers of all generations that lie here.
+    pub(crate) fn generations(&self) -> io::Result<Vec<Generation>> {
+        let entries = match self.path.read_dir() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            found.extend(
+                name.to_str()
+                    .and_then(|name| name.strip_prefix('g'))
+                    .and_then(|number| number.parse::<Generation>().ok()),
+            );
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Gone already is as good.
+    pub(crate) fn drop_generation(&self, generation: Generation) -> io::Result<()> {
+        match std::fs::remove_dir_all(self.generation(generation)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Generation>> {
+        match std::fs::read_to_string(self.path.join(name)) {
+            Ok(text) => Ok(text.trim().parse().ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&self, name: &str, generation: Option<Generation>) -> io::Result<()> {
+        let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
+        let Some(generation) = generation else {
+            return match std::fs::remove_file(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                outcome => outcome,
+            };
+        };
+        std::fs::create_dir_all(&self.path)?;
+        let mut file = std::fs::File::create(&new)?;
+        writeln!(file, "{generation}")?;
+        file.sync_all()?;
+        std::fs::rename(new, path)?;
+        std::fs::File::open(&self.path)?.sync_all()
+    }
+}
+
+/// A model's fields, and the two that the engine adds.
+pub(crate) struct IndexSchema<M: SearchModel> {
+    pub(crate) schema: Schema,
+    pub(crate) fields: M::Fields,
+    /// The document's name, by which it is replaced.
+    pub(crate) id: Field,
+    /// The document itself, as JSON.
+    pub(crate) document: Field,
+}
+
+impl<M: SearchModel> IndexSchema<M> {
+    pub(crate) fn new() -> Self {
+        let mut builder = Schema::builder();
+        let id = builder.add_text_field("_id", raw());
+        let document = builder.add_bytes_field("_document", BytesOptions::default().set_stored());
+        let fields = M::declare(&mut builder);
+        Self { schema: builder.build(), fields, id, document }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_remembers_the_generation_before() {
+        let place = tempfile::tempdir().expect("a folder for the test");
+        let folder = IndexFolder::new(place.path(), "order-index");
+        assert_eq!(folder.current().expect("readable"), None);
+        folder.switch_to(1).expect("written");
+        folder.switch_to(4).expect("written");
+        folder.switch_to(4).expect("written");
+        assert_eq!((folder.current().expect("readable"), folder.previous().expect("readable")), (Some(4), Some(1)));
+    }
+}

@@ -1,0 +1,276 @@
+//! Opens the search indexes for reading, in whatever process: finds the live generation, notices commits, and says up to where it reads.
+
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use events::{LogId, LogPosition};
+use tantivy::{Index, IndexReader, ReloadPolicy, Searcher, TantivyError, schema::Field};
+
+use super::{OrderHits, OrderSearch, ProductHits, ProductSearch, orders, products, query};
+use crate::{
+    Config, Handle, OrderIndex, ProductIndex, Read, ReadError, ReadModel,
+    checkpoint_text::Head,
+    index_folder::{IndexFolder, IndexSchema},
+    model::SearchModel,
+    names::Generation,
+    wait,
+};
+
+/// How often a reader in another process than the projector looks for a commit.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The search indexes, for reading. Cheap to clone; nothing need exist yet.
+#[derive(Clone)]
+pub struct Indexes {
+    products: Arc<OpenIndex<ProductIndex>>,
+    orders: Arc<OpenIndex<OrderIndex>>,
+    log_id: LogId,
+    handle: Option<Handle>,
+}
+
+impl std::fmt::Debug for Indexes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Indexes").field("log_id", &self.log_id).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SearchIndex {
+    Products,
+    Orders,
+}
+
+impl SearchIndex {
+    pub const ALL: [Self; 2] = [Self::Products, Self::Orders];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Products => ProductIndex::NAME,
+            Self::Orders => OrderIndex::NAME,
+        }
+    }
+}
+
+impl Indexes {
+    /// With the `handle` of a projector in the same process, waiting for a position makes it commit early.
+    #[must_use]
+    pub fn new(config: &Config, log_id: LogId, handle: Option<Handle>) -> Self {
+        Self {
+            products: Arc::new(OpenIndex::new(&config.index_dir)),
+            orders: Arc::new(OpenIndex::new(&config.index_dir)),
+            log_id,
+            handle,
+        }
+    }
+
+    pub async fn search_products(&self, search: ProductSearch) -> Result<Read<ProductHits>, ReadError> {
+        let index = Arc::clone(&self.products);
+        blocking(move || index.read(|searcher, schema| products::search(searcher, schema, &search))).await
+    }
+
+    pub async fn search_orders(&self, search: OrderSearch) -> Result<Read<OrderHits>, ReadError> {
+        let index = Arc::clone(&self.orders);
+        blocking(move || index.read(|searcher, schema| orders::search(searcher, schema, &search))).await
+    }
+
+    /// Up to where an index is committed.
+    pub async fn position(&self, index: SearchIndex) -> Result<LogPosition, ReadError> {
+        match index {
+            SearchIndex::Products => {
+                let index = Arc::clone(&self.products);
+                blocking(move || index.open().map(|open| open.position)).await
+            }
+            SearchIndex::Orders => {
+                let index = Arc::clone(&self.orders);
+                blocking(move || index.open().map(|open| open.position)).await
+            }
+        }
+    }
+
+    /// Waits until an index has reached `wanted`, at most for `budget`; asks a projector in the same process to commit.
+    ///
+    /// # Errors
+    /// `Behind`: it has not; it says up to where it is. `OtherLog`: `wanted` is no position of this log.
+    pub async fn wait_for(
+        &self,
+        index: SearchIndex,
+        wanted: &LogPosition,
+        budget: Duration,
+    ) -> Result<LogPosition, ReadError> {
+        let watched = self.handle.as_ref().map(|handle| handle.watch(index.name()));
+        let look = || async {
+            let reached = self.position(index).await?;
+            if reached.position < wanted.position
+                && let Some(handle) = &self.handle
+            {
+                handle.ask_for_commit(index.name());
+            }
+            Ok(reached)
+        };
+        wait::until(index.name(), &self.log_id, wanted, budget, POLL, watched, look).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ReadError::Unavailable { store: "the search index", source: error.into() })?
+}
+
+/// One index, opened when first asked and again after a switch.
+struct OpenIndex<M: SearchModel> {
+    folder: IndexFolder,
+    open: Mutex<Option<Open<M>>>,
+}
+
+struct Open<M: SearchModel> {
+    generation: Generation,
+    index: Index,
+    reader: IndexReader,
+    schema: Arc<IndexSchema<M>>,
+    meta: PathBuf,
+    /// Of the meta file when `position` was read: time and inode, since two commits may fall into one tick of the clock.
+    stamp: Option<Stamp>,
+    position: LogPosition,
+}
+
+/// What one search sees.
+struct View<M: SearchModel> {
+    searcher: Searcher,
+    schema: Arc<IndexSchema<M>>,
+    position: LogPosition,
+}
+
+impl<M: SearchModel> OpenIndex<M> {
+    fn new(index_dir: &Path) -> Self {
+        Self { folder: IndexFolder::new(index_dir, M::NAME), open: Mutex::new(None) }
+    }
+
+    fn read<T>(
+        &self,
+        search: impl FnOnce(&Searcher, &IndexSchema<M>) -> Result<T, SearchFailure>,
+    ) -> Result<Read<T>, ReadError> {
+        let view = self.open()?;
+        match search(&view.searcher, &view.schema) {
+            Ok(value) => Ok(Read { value, position: view.position }),
+            Err(SearchFailure::BadCursor) => Err(ReadError::BadCursor),
+            Err(SearchFailure::Index(error)) => Err(self.failed(error)),
+            Err(SearchFailure::Document(error)) => Err(ReadError::Unreadable { model: M::NAME, source: error.into() }),
+        }
+    }
+
+    fn open(&self) -> Result<View<M>, ReadError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self
+            .folder
+            .current()
+            .map_err(|error| ReadError::Unavailable { store: "the search index", source: error.into() })?;
+        let Some(generation) = current else {
+            *open = None;
+            return Err(ReadError::NotBuilt { model: M::NAME });
+        };
+        let result = match &mut *open {
+            Some(open) if open.generation == generation => open.refresh().map(|()| open.view()),
+            _ => Open::new(&self.folder, generation).map(|opened| open.insert(opened).view()),
+        };
+        result.inspect_err(|_| *open = None)
+    }
+
+    /// An index that broke is opened anew by the next search.
+    fn failed(&self, error: TantivyError) -> ReadError {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        ReadError::Unavailable { store: "the search index", source: error.into() }
+    }
+}
+
+impl<M: SearchModel> Open<M> {
+    fn new(folder: &IndexFolder, generation: Generation) -> Result<Self, ReadError> {
+        let path = folder.generation(generation);
+        let schema = IndexSchema::<M>::new();
+        let stamp = stamp(&path.join("meta.json"));
+        let index = Index::open_in_dir(&path).map_err(lost::<M>)?;
+        if index.schema() != schema.schema {
+            return Err(ReadError::NotBuilt { model: M::NAME });
+        }
+        query::register(&index);
+        // The payload before the reader: what it claims is then a lower bound.
+        let position = position::<M>(&index)?;
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(lost::<M>)?;
+        Ok(Self { generation, index, reader, schema: Arc::new(schema), meta: path.join("meta.json"), stamp, position })
+    }
+
+    fn refresh(&mut self) -> Result<(), ReadError> {
+        let stamp = stamp(&self.meta);
+        if stamp.is_none() {
+            return Err(ReadError::NotBuilt { model: M::NAME });
+        }
+        if stamp != self.stamp {
+            let position = position::<M>(&self.index)?;
+            self.reader.reload().map_err(lost::<M>)?;
+            self.position = position;
+            self.stamp = stamp;
+        }
+        Ok(())
+    }
+
+    fn view(&self) -> View<M> {
+        View { searcher: self.reader.searcher(), schema: Arc::clone(&self.schema), position: self.position.clone() }
+    }
+}
+
+type Stamp = (SystemTime, u64);
+
+fn stamp(meta: &Path) -> Option<Stamp> {
+    let meta = meta.metadata().ok()?;
+    Some((meta.modified().ok()?, meta.ino()))
+}
+
+fn position<M: SearchModel>(index: &Index) -> Result<LogPosition, ReadError> {
+    let payload = index.load_metas().map_err(lost::<M>)?.payload.ok_or(ReadError::NotBuilt { model: M::NAME })?;
+    let head = payload.parse::<crate::checkpoint_text::CommitPayload>();
+    let head: Head = head.map_err(|error| ReadError::Unreadable { model: M::NAME, source: error.into() })?.head;
+    Ok(head.checkpoint.log_position())
+}
+
+/// Files that are gone or damaged: the projector notices too, and builds them again.
+fn lost<M: SearchModel>(error: TantivyError) -> ReadError {
+    ReadError::Unavailable { store: M::NAME, source: error.into() }
+}
+
+/// Why a search gave nothing.
+pub(crate) enum SearchFailure {
+    BadCursor,
+    Index(TantivyError),
+    Document(serde_json::Error),
+}
+
+impl From<TantivyError> for SearchFailure {
+    fn from(error: TantivyError) -> Self {
+        Self::Index(error)
+    }
+}
+
+impl From<serde_json::Error> for SearchFailure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Document(error)
+    }
+}
+
+/// The stored document of a hit.
+pub(crate) fn stored<D: serde::de::DeserializeOwned>(
+    searcher: &Searcher,
+    address: tantivy::DocAddress,
+    field: Field,
+) -> Result<D, SearchFailure> {
+    use tantivy::{TantivyDocument, schema::Value};
+    let document: TantivyDocument = searcher.doc(address)?;
+    let json = document.get_first(field).and_then(|value| value.as_bytes()).unwrap_or_default();
+    Ok(serde_json::from_slice(json)?)
+}

@@ -1,0 +1,253 @@
+//! Reads the views in Redis: a document and the position it reflects, in one round trip.
+//!
+//! The position is read before the document, so it is a lower bound; the shard's checkpoint is looked for again after it, so a Redis
+//! that was emptied in between says "not built" and never "no such order".
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use events::{CustomerId, LogId, LogPosition, OrderId, Position, Sku};
+use redis::pipe;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    Config, Cursor, CustomerOrders, Handle, OrderDocument, OrderSummary, OrderView, Page, ProductDocument, ProductView,
+    Read, ReadError, ReadModel, StockDocument, StockView,
+    checkpoint_text::{Head, ShardAt},
+    customer_orders::{CustomerOrdersKey, member_order},
+    model::Place,
+    names::{Generation, Names, shard_of},
+    redis_store::{READ_TIMEOUT, Redis, RedisFailure},
+    wait,
+};
+
+/// A generation may be switched while it is read; it happens once in a rebuild, so two more tries are plenty.
+const SWITCH_RETRIES: usize = 3;
+
+/// How often a reader in another process than the projector looks whether a position has been reached.
+const POLL: Duration = Duration::from_millis(5);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum View {
+    Order,
+    CustomerOrders,
+    Stock,
+    Product,
+}
+
+impl View {
+    pub const ALL: [Self; 4] = [Self::Order, Self::CustomerOrders, Self::Stock, Self::Product];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Order => OrderView::NAME,
+            Self::CustomerOrders => CustomerOrders::NAME,
+            Self::Stock => StockView::NAME,
+            Self::Product => ProductView::NAME,
+        }
+    }
+}
+
+/// The views in Redis, for reading. Cheap to clone; needs no server to be made.
+#[derive(Debug, Clone)]
+pub struct Views {
+    redis: Redis,
+    namespace: String,
+    log_id: LogId,
+    handle: Option<Handle>,
+    /// The generation of each view that answered last: right almost always, and corrected by the answer itself where it is not.
+    generations: Arc<[AtomicU32; View::ALL.len()]>,
+}
+
+impl Views {
+    /// With the `handle` of a projector in the same process, waiting for a position costs no polling.
+    ///
+    /// # Errors
+    /// `Unavailable`: the URL is not one of Redis. A server that does not run is no error here.
+    pub fn new(config: &Config, log_id: LogId, handle: Option<Handle>) -> Result<Self, ReadError> {
+        let redis = Redis::open(&config.redis_url, READ_TIMEOUT).map_err(unavailable)?;
+        let generations = Arc::new([const { AtomicU32::new(1) }; View::ALL.len()]);
+        Ok(Self { redis, namespace: config.namespace.clone(), log_id, handle, generations })
+    }
+
+    pub async fn order(&self, id: OrderId) -> Result<Read<Option<OrderDocument>>, ReadError> {
+        self.document::<OrderView>(View::Order, &id).await
+    }
+
+    pub async fn stock(&self, sku: &Sku) -> Result<Read<Option<StockDocument>>, ReadError> {
+        self.document::<StockView>(View::Stock, sku).await
+    }
+
+    pub async fn product(&self, sku: &Sku) -> Result<Read<Option<ProductDocument>>, ReadError> {
+        self.document::<ProductView>(View::Product, sku).await
+    }
+
+    /// A customer's orders, newest first; empty for a customer who has none.
+    pub async fn customer_orders(
+        &self,
+        customer_id: &CustomerId,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Read<Page<OrderSummary>>, ReadError> {
+        let list = customer_id.as_str();
+        let end = match after {
+            // "(" excludes the member itself; "!" is the byte after the space that ends a list's name.
+            Some(cursor) => format!("({list} {}", cursor.key::<String>()?),
+            None => format!("({list}!"),
+        };
+        let (generation, head, members) = self.members(list, &end, limit + 1).await?;
+        let (shown, more) = members.split_at(members.len().min(limit));
+        let orders = shown.iter().filter_map(|member| member_order(member)).collect::<Vec<_>>();
+        let items = self.summaries(generation, &orders).await?;
+        let next = shown.last().filter(|_| !more.is_empty()).map(Cursor::of);
+        Ok(Read { value: Page { items, next }, position: head })
+    }
+
+    /// Up to where a view is written.
+    pub async fn position(&self, view: View) -> Result<LogPosition, ReadError> {
+        let names = Names::new(&self.namespace, view.name());
+        let mut generation = self.remembered(view);
+        for _ in 0..SWITCH_RETRIES {
+            let read = pipe().get(names.active()).get(names.head(generation)).to_owned();
+            let (active, head): (Option<Generation>, Option<String>) =
+                self.redis.run(&read).await.map_err(unavailable)?;
+            match active {
+                Some(active) if active == generation => return self.head(&names, head),
+                Some(active) => generation = self.remember(view, active),
+                None => return Err(ReadError::NotBuilt { model: names.model() }),
+            }
+        }
+        Err(ReadError::NotBuilt { model: names.model() })
+    }
+
+    /// Waits until a view has reached `wanted`, at most for `budget`.
+    ///
+    /// # Errors
+    /// `Behind`: it has not; it says up to where it is. `OtherLog`: `wanted` is no position of this log.
+    pub async fn wait_for(&self, view: View, wanted: &LogPosition, budget: Duration) -> Result<LogPosition, ReadError> {
+        let watched = self.handle.as_ref().map(|handle| handle.watch(view.name()));
+        wait::until(view.name(), &self.log_id, wanted, budget, POLL, watched, || self.position(view)).await
+    }
+
+    async fn document<M: ReadModel>(&self, view: View, key: &M::Key) -> Result<Read<Option<M::Document>>, ReadError> {
+        let names = Names::new(&self.namespace, M::NAME);
+        let Place::Document(name) = M::place(key) else {
+            return Err(ReadError::NotBuilt { model: M::NAME });
+        };
+        let shard = shard_of(&name);
+        let mut generation = self.remembered(view);
+        for _ in 0..SWITCH_RETRIES {
+            let keys = names.shard(generation, shard);
+            let mut read = pipe();
+            read.get(names.active()).get(names.head(generation)).get(&keys.at);
+            read.hget(&keys.documents, name.as_ref()).exists(&keys.at);
+            let (active, head, at, json, there): (
+                Option<Generation>,
+                Option<String>,
+                Option<String>,
+                Option<Vec<u8>>,
+                bool,
+            ) = self.redis.run(&read).await.map_err(unavailable)?;
+            match active {
+                Some(active) if active == generation => {
+                    let head = self.head(&names, head)?;
+                    let (Some(at), true) = (at, there) else { return Err(ReadError::NotBuilt { model: M::NAME }) };
+                    let at: ShardAt = at.parse().map_err(|error| unreadable(M::NAME, error))?;
+                    let value = json.map(|json| decode::<M::Document>(M::NAME, &json)).transpose()?;
+                    let position = Position(head.position.0.max(at.position.0));
+                    return Ok(Read { value, position: LogPosition::new(head.log_id, position) });
+                }
+                Some(active) => generation = self.remember(view, active),
+                None => break,
+            }
+        }
+        Err(ReadError::NotBuilt { model: M::NAME })
+    }
+
+    async fn members(
+        &self,
+        list: &str,
+        end: &str,
+        count: usize,
+    ) -> Result<(Generation, LogPosition, Vec<String>), ReadError> {
+        let names = Names::new(&self.namespace, CustomerOrders::NAME);
+        let (start, prefix) = (format!("[{list} "), list.len() + 1);
+        let mut generation = self.remembered(View::CustomerOrders);
+        for _ in 0..SWITCH_RETRIES {
+            let keys = names.shard(generation, shard_of(list));
+            let mut read = pipe();
+            read.get(names.active()).get(names.head(generation));
+            read.cmd("ZRANGE")
+                .arg(&keys.members)
+                .arg(end)
+                .arg(&start)
+                .arg("BYLEX")
+                .arg("REV")
+                .arg("LIMIT")
+                .arg(0)
+                .arg(count);
+            read.exists(&keys.at);
+            let (active, head, found, there): (Option<Generation>, Option<String>, Vec<String>, bool) =
+                self.redis.run(&read).await.map_err(unavailable)?;
+            match active {
+                Some(active) if active == generation && there => {
+                    let head = self.head(&names, head)?;
+                    let members = found.iter().filter_map(|member| member.get(prefix..)).map(Into::into).collect();
+                    return Ok((generation, head, members));
+                }
+                Some(active) if active != generation => generation = self.remember(View::CustomerOrders, active),
+                Some(_) | None => break,
+            }
+        }
+        Err(ReadError::NotBuilt { model: CustomerOrders::NAME })
+    }
+
+    /// An order whose shard is not written up to its place in the list is left out: the position says that much.
+    async fn summaries(&self, generation: Generation, orders: &[OrderId]) -> Result<Vec<OrderSummary>, ReadError> {
+        if orders.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = Names::new(&self.namespace, CustomerOrders::NAME);
+        let mut read = pipe();
+        for &order in orders {
+            let key = CustomerOrdersKey::Order(order);
+            let Place::Document(name) = CustomerOrders::place(&key) else { continue };
+            read.hget(names.shard(generation, shard_of(&name)).documents, name.as_ref());
+        }
+        let found: Vec<Option<Vec<u8>>> = self.redis.run(&read).await.map_err(unavailable)?;
+        found.iter().flatten().map(|json| decode::<OrderSummary>(CustomerOrders::NAME, json)).collect()
+    }
+
+    fn remembered(&self, view: View) -> Generation {
+        self.generations[view as usize].load(Ordering::Relaxed)
+    }
+
+    fn remember(&self, view: View, generation: Generation) -> Generation {
+        self.generations[view as usize].store(generation, Ordering::Relaxed);
+        generation
+    }
+
+    fn head(&self, names: &Names, head: Option<String>) -> Result<LogPosition, ReadError> {
+        let head = head.ok_or(ReadError::NotBuilt { model: names.model() })?;
+        let head: Head = head.parse().map_err(|error| unreadable(names.model(), error))?;
+        Ok(head.checkpoint.log_position())
+    }
+}
+
+fn decode<D: DeserializeOwned>(model: &'static str, json: &[u8]) -> Result<D, ReadError> {
+    serde_json::from_slice(json).map_err(|error| unreadable(model, error))
+}
+
+fn unavailable(failure: RedisFailure) -> ReadError {
+    ReadError::Unavailable { store: "Redis", source: failure.into() }
+}
+
+fn unreadable(model: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> ReadError {
+    ReadError::Unreadable { model, source: error.into() }
+}
