@@ -8,6 +8,7 @@ use axum::{
 };
 use events::{Actor, LogPosition, Role};
 use serde::{Deserialize, de::value::StrDeserializer};
+use utoipa::IntoParams;
 
 use crate::{Code, Problem};
 
@@ -73,9 +74,14 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 }
 
 /// What a query's answer must reflect at least, and how long it may wait for that.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Header)]
 pub struct MinPosition {
+    /// The answer must reflect this position at least: take it from `Waybill-Position` of your command's answer.
+    #[param(rename = "Waybill-Min-Position", value_type = Option<String>, example = "main:1234")]
     pub wanted: Option<LogPosition>,
+    /// How long to wait for that, in milliseconds; then 504.
+    #[param(rename = "Waybill-Wait-Ms", value_type = Option<u32>, default = 2000, maximum = 10000)]
     pub budget: Duration,
 }
 

@@ -1,0 +1,29 @@
+//! The routing table of the queries.
+
+mod audit_events;
+mod customer_orders;
+mod get_order;
+mod get_product;
+mod get_stock;
+mod get_timeline;
+mod search_orders;
+mod search_products;
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{Config, Parts, ReadSide};
+
+/// Every query, with its description; the binary merges it with the commands and puts the standard layers round both.
+#[must_use]
+pub fn router(config: &Config, parts: Parts) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(get_order::get_order))
+        .routes(routes!(get_timeline::get_timeline))
+        .routes(routes!(search_orders::search_orders))
+        .routes(routes!(customer_orders::customer_orders))
+        .routes(routes!(search_products::search_products))
+        .routes(routes!(get_product::get_product))
+        .routes(routes!(get_stock::get_stock))
+        .routes(routes!(audit_events::audit_events))
+        .with_state(ReadSide::new(config, parts))
+}

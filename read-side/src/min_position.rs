@@ -1,0 +1,50 @@
+//! Reading one's own write: an answer that does not reflect the wanted position is waited for, within the client's budget.
+
+use events::LogPosition;
+use http_api::MinPosition;
+use projections::{Read, ReadError, SearchIndex, View};
+
+use crate::ReadSide;
+
+impl ReadSide {
+    /// From a view in Redis. Reads first: mostly the answer is there already.
+    pub(crate) async fn read<T, F>(
+        &self,
+        view: View,
+        min: &MinPosition,
+        read: impl Fn() -> F,
+    ) -> Result<Read<T>, ReadError>
+    where
+        F: Future<Output = Result<Read<T>, ReadError>>,
+    {
+        let first = read().await?;
+        match &min.wanted {
+            Some(wanted) if !reflects(&first.position, wanted) => {
+                self.parts.views.wait_for(view, wanted, min.budget).await?;
+                read().await
+            }
+            _ => Ok(first),
+        }
+    }
+
+    /// From a search index. Waits first: the wish makes it commit.
+    pub(crate) async fn search<T, F>(
+        &self,
+        index: SearchIndex,
+        min: &MinPosition,
+        search: impl Fn() -> F,
+    ) -> Result<Read<T>, ReadError>
+    where
+        F: Future<Output = Result<Read<T>, ReadError>>,
+    {
+        if let Some(wanted) = &min.wanted {
+            self.parts.search.wait_for(index, wanted, min.budget).await?;
+        }
+        search().await
+    }
+}
+
+/// Positions of different logs tell nothing of each other.
+pub(crate) fn reflects(position: &LogPosition, wanted: &LogPosition) -> bool {
+    position.log_id == wanted.log_id && position.position >= wanted.position
+}

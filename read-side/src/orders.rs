@@ -1,0 +1,46 @@
+//! One order: from the view, and from the log while the view is gone.
+
+use events::OrderId;
+use http_api::{MinPosition, Problem};
+use projections::{OrderDocument, Read, ReadError, View};
+
+use crate::{ReadSide, min_position::reflects, order_from_log::order_from_log, refusal::refusal};
+
+/// What `Waybill-Degraded` says then.
+const ORDER_VIEW: &str = "order-view";
+
+/// An order, and what stood in for its view, if anything did.
+pub(crate) struct FoundOrder {
+    pub(crate) read: Read<OrderDocument>,
+    pub(crate) degraded: Option<&'static str>,
+}
+
+impl ReadSide {
+    pub(crate) async fn order(&self, id: OrderId, min: &MinPosition) -> Result<FoundOrder, Problem> {
+        let (read, degraded) = match self.read(View::Order, min, || self.parts.views.order(id)).await {
+            Ok(read) => (read, None),
+            Err(ReadError::Unavailable { .. } | ReadError::NotBuilt { .. }) => {
+                (self.order_without_view(id, min).await?, Some(ORDER_VIEW))
+            }
+            Err(error) => return Err(refusal(error)),
+        };
+        let position = read.position;
+        let order = read.value.ok_or_else(|| Problem::not_found(format!("order {id}")).at(position.clone()))?;
+        Ok(FoundOrder { read: Read { value: order, position }, degraded })
+    }
+
+    /// The log is always ahead of what was written before: a position beyond its end was never given out.
+    async fn order_without_view(&self, id: OrderId, min: &MinPosition) -> Result<Read<Option<OrderDocument>>, Problem> {
+        let read = order_from_log(&self.parts.log, &self.folds, id).await?;
+        match &min.wanted {
+            Some(wanted) if wanted.log_id != read.position.log_id => {
+                let log = read.position.log_id.clone();
+                Err(refusal(ReadError::OtherLog { wanted: wanted.clone(), log }))
+            }
+            Some(wanted) if !reflects(&read.position, wanted) => {
+                Err(Problem::position_not_reached(wanted, Some(read.position)))
+            }
+            _ => Ok(read),
+        }
+    }
+}
