@@ -8,8 +8,10 @@
 mod given;
 pub mod inventory;
 pub mod order;
+pub mod payment;
 pub mod product;
 mod shared_map;
+pub mod shipment;
 
 use events::{DomainEvent, EventPayload};
 

@@ -17,8 +17,8 @@ use events::{
 
 pub use self::effects::{Effect, EffectKind, Fate};
 use self::effects::{
-    Effects,
     EffectKind::{Authorisation, Capture, Refund, Void},
+    Effects,
     Fate::{Done, Pending, Refused},
 };
 use super::Aggregate;
@@ -133,7 +133,8 @@ impl Aggregate for Payment {
             }
             PaymentCommand::RecordAuthorised { effect_key, provider_reference } => {
                 self.told(Authorisation, effect_key, Done, |Asked { payment_id, order_id, effect_key }, amount| {
-                    PaymentAuthorised { payment_id, order_id, effect_key, amount: asked(amount), provider_reference }.into()
+                    PaymentAuthorised { payment_id, order_id, effect_key, amount: asked(amount), provider_reference }
+                        .into()
                 })
             }
             PaymentCommand::RecordDeclined { effect_key, reason } => {
@@ -153,7 +154,8 @@ impl Aggregate for Payment {
             }
             PaymentCommand::RecordCaptured { effect_key, provider_reference } => {
                 self.told(Capture, effect_key, Done, |Asked { payment_id, order_id, effect_key }, amount| {
-                    PaymentCaptured { payment_id, order_id, effect_key, amount: asked(amount), provider_reference }.into()
+                    PaymentCaptured { payment_id, order_id, effect_key, amount: asked(amount), provider_reference }
+                        .into()
                 })
             }
             PaymentCommand::RecordCaptureRefused { effect_key, reason } => {
@@ -163,7 +165,8 @@ impl Aggregate for Payment {
             }
             PaymentCommand::RecordRefunded { effect_key, provider_reference } => {
                 self.told(Refund, effect_key, Done, |Asked { payment_id, order_id, effect_key }, amount| {
-                    PaymentRefunded { payment_id, order_id, effect_key, amount: asked(amount), provider_reference }.into()
+                    PaymentRefunded { payment_id, order_id, effect_key, amount: asked(amount), provider_reference }
+                        .into()
                 })
             }
             PaymentCommand::RecordRefundRefused { effect_key, reason } => {
@@ -350,10 +353,13 @@ impl Payment {
         let (Some(effect), Some((payment_id, order_id))) = (effect, self.of) else {
             return Err(PaymentError::NotRequested { kind, effect_key });
         };
-        match effect.fate {
-            Pending => Ok(vec![event(Asked { payment_id, order_id, effect_key }, effect.amount)]),
-            recorded if recorded == told => Ok(vec![]),
-            recorded => Err(PaymentError::Contradicted { kind, effect_key, recorded, told }),
+        let recorded = effect.fate;
+        if recorded == Pending {
+            Ok(vec![event(Asked { payment_id, order_id, effect_key }, effect.amount)])
+        } else if recorded == told {
+            Ok(vec![])
+        } else {
+            Err(PaymentError::Contradicted { kind, effect_key, recorded, told })
         }
     }
 }

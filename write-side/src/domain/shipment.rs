@@ -273,9 +273,7 @@ impl Shipment {
         let booking = self.booking.as_ref().ok_or(ShipmentError::NotRequested)?;
         let Booking { shipment_id, order_id, effect_key, carrier, stage } = booking.clone();
         match stage {
-            Stage::Requested => {
-                Ok(vec![ShipmentRefused { shipment_id, order_id, effect_key, carrier, reason }.into()])
-            }
+            Stage::Requested => Ok(vec![ShipmentRefused { shipment_id, order_id, effect_key, carrier, reason }.into()]),
             Stage::Refused | Stage::Cancelled => Ok(vec![]),
             Stage::Booked | Stage::Dispatched | Stage::Delivered => {
                 Err(ShipmentError::Contradicted { recorded: stage, told: Stage::Refused })
@@ -301,9 +299,7 @@ impl Shipment {
     fn record_cancellation_refused(&self, effect_key: EffectKey, reason: String) -> Decision {
         let (&Booking { shipment_id, order_id, .. }, fate) = self.asked_to_cancel(&effect_key)?;
         match fate {
-            Fate::Pending => {
-                Ok(vec![ShipmentCancellationRefused { shipment_id, order_id, effect_key, reason }.into()])
-            }
+            Fate::Pending => Ok(vec![ShipmentCancellationRefused { shipment_id, order_id, effect_key, reason }.into()]),
             Fate::Refused => Ok(vec![]),
             Fate::Done => Err(ShipmentError::CancellationContradicted { effect_key }),
         }
