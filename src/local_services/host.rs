@@ -333,18 +333,22 @@ fn keep<T>(outcome: Option<Result<Started<T>, Error>>, place: &mut Option<Starte
 }
 
 fn program(service: Service, made_by: Option<u32>) -> Result<PathBuf, Error> {
-    service.find(made_by).ok_or_else(|| Error::Missing { packages: service.package().to_owned() })
+    service
+        .find(made_by)
+        .or_else(|| service.find(None))
+        .ok_or_else(|| Error::Missing { packages: service.package().to_owned() })
 }
 
-/// A server that has just been started by hand, or recovers, gets a moment.
+/// Time for one that recovers after a crash: whoever finds it silent stops and starts it, under others that use it.
 async fn patiently(at: &impl Answers) -> bool {
-    for _ in 0..5 {
-        if at.answers().await {
-            return true;
+    let start = Instant::now();
+    while !at.answers().await {
+        if start.elapsed() > Duration::from_secs(10) {
+            return false;
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    false
+    true
 }
 
 /// The password of Redis and RabbitMQ; as lasting as the data, for RabbitMQ remembers it.

@@ -2,8 +2,8 @@
 //!
 //! Everything here panics where it fails, with the whole chain of causes: a test can do nothing else about it.
 
-mod janitor;
-mod template;
+pub(crate) mod janitor;
+pub(crate) mod template;
 
 use std::error::Error as _;
 use std::io::Write;

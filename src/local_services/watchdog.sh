@@ -1,6 +1,7 @@
 #!/bin/sh
 # Stops the servers of a checkout when nobody uses them any more. Started by local-services, detached, with
 #   $1  the folder of the locks     $2  "stop", or "remove": kill what runs and remove the folder too
+# No child may inherit fd 8: it would be on duty in our place if we were killed.
 # A user is whoever holds a shared lock on users.lock; the kernel lets go of it for a process that was killed.
 # Wants what every Debian has: util-linux, coreutils, findutils, grep.
 state=$1 mode=$2
@@ -11,12 +12,12 @@ exec 8>>"$state/watchdog.lock" 9>>"$state/users.lock" || exit 1
 flock -n 8 || exit 0 # another one is on duty
 
 while :; do
-    flock -x 9
+    flock -x 9 8>&-
     # Given back while we wait: whoever comes now finds the servers running.
-    flock -u 9
+    flock -u 9 8>&-
     orders
     sleep "$grace" 8>&- 9>&-
-    flock -n -x 9 && break
+    flock -n -x 9 8>&- && break
 done
 
 # The folder was replaced under us: what runs there now has a watchdog of its own.

@@ -8,7 +8,7 @@ use crate::postgres::Postgres;
 /// Any number; held while a template is made, in the database `postgres`.
 const MAKING: i64 = 0x7761_7962_696c_6c00;
 /// Schemas change while somebody works on them; this many old ones are kept for those who go back and forth.
-const KEPT: i64 = 3;
+const KEPT: i64 = 8;
 
 /// The name of the schema's template, which is made if it is not there yet.
 pub(crate) async fn ensure<E>(

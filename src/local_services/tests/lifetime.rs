@@ -5,6 +5,7 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use crate::launch::Answers;
+use crate::lock::{Lock, Mode};
 use crate::process::{self, Process};
 use crate::tests::{POSTGRES_AND_REDIS, REDIS, acquire, another_process, checkout, eventually, hear, running};
 use crate::{LocalServices, Needs, Options, PrivatePostgres, PrivateRabbitMq, Service, Silent, inspect, stop};
@@ -96,6 +97,35 @@ async fn a_starter_killed_in_the_middle_is_cleaned_up_after() {
     assert!(next.postgres.as_ref().expect("asked for").answers().await);
     drop(next);
     eventually("the servers are gone", async || everything(&data).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_killed_watchdog_is_replaced_by_the_next_user() {
+    let checkout = checkout();
+    let first = acquire(checkout.path(), REDIS, 0).await;
+    let on_duty = checkout.path().join(".waybill/watchdog.lock");
+    let is_on_duty = async || Lock::attempt(&on_duty, Mode::Exclusive).expect("our file").is_none();
+    eventually("a watchdog is on duty", is_on_duty).await;
+    kill_watchdog(checkout.path());
+    eventually("none is on duty", async || !is_on_duty().await).await;
+
+    let second = acquire(checkout.path(), REDIS, 0).await;
+    eventually("a watchdog is on duty", is_on_duty).await;
+    let data = first.data().to_owned();
+    drop((first, second));
+    eventually("the server is gone", async || everything(&data).is_empty()).await;
+}
+
+fn kill_watchdog(checkout: &Path) {
+    let script = checkout.canonicalize().expect("exists").join(".waybill/watchdog.sh");
+    for entry in std::fs::read_dir("/proc").expect("Linux").flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if line.starts_with("sh\0") && line.contains(&*script.to_string_lossy()) {
+            let pid = entry.file_name().to_string_lossy().parse().expect("a number");
+            process::signal(&Process { pid, name: "sh".to_owned() }, Signal::KILL);
+        }
+    }
 }
 
 #[tokio::test]

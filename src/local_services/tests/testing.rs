@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::testing::TestServices;
+use crate::testing::janitor::Janitor;
+use crate::testing::template;
+
+const SCHEMA: &str = "of_local_services";
 
 /// As `migrate` of an application: connects, makes its tables, and disconnects.
 async fn migrate(url: String) -> Result<(), sqlx::Error> {
@@ -17,14 +21,13 @@ async fn migrate(url: String) -> Result<(), sqlx::Error> {
 async fn each_test_has_a_migrated_database_of_its_own() {
     static MIGRATED: AtomicU32 = AtomicU32::new(0);
     let services = TestServices::shared().await;
-    let schema = format!("local_services_{}", std::process::id());
     let counted = async |url| {
         MIGRATED.fetch_add(1, Ordering::Relaxed);
         migrate(url).await
     };
-    let (one, other) =
-        tokio::join!(services.fresh_database(&schema, counted), services.fresh_database(&schema, counted));
-    assert_eq!(MIGRATED.load(Ordering::Relaxed), 1);
+    let (one, other) = tokio::join!(services.fresh_database(SCHEMA, counted), services.fresh_database(SCHEMA, counted));
+    // Not at all if an earlier run has left its template.
+    assert!(MIGRATED.load(Ordering::Relaxed) <= 1);
 
     let mut connection = PgConnection::connect(&one.superuser_url()).await.expect("a connection");
     connection.execute("INSERT INTO things VALUES ('mine')").await.expect("the table");
@@ -56,4 +59,24 @@ async fn each_test_has_a_virtual_host_and_a_redis_database_of_its_own() {
 
     let (one, other) = (services.fresh_redis().await, services.fresh_redis().await);
     assert!(one.number != other.number && one.url().ends_with(&format!("/{}", one.number)));
+}
+
+#[tokio::test]
+async fn what_a_dead_process_has_left_is_taken_away() {
+    let services = TestServices::shared().await;
+    // A process of the first tick after boot: nobody's any more.
+    let name = format!("t_{}_1_0", std::process::id());
+    let mut connection = services.postgres.connect("postgres").await.expect("a connection");
+    connection.execute(format!("CREATE DATABASE {name}").as_str()).await.expect("a database");
+    services.rabbitmq.create_vhost(&name).await.expect("a virtual host");
+    let ours = services.fresh_vhost().await;
+
+    let _janitor = Janitor::start(services.postgres.clone(), services.rabbitmq.clone());
+    crate::tests::eventually("both are gone", async || {
+        let vhosts = services.rabbitmq.vhosts().await.expect("a list");
+        assert!(vhosts.contains(&ours.name), "a living process lost its own");
+        let databases = template::databases(&services.postgres).await.expect("a list");
+        !vhosts.contains(&name) && !databases.contains(&name)
+    })
+    .await;
 }
