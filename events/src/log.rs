@@ -64,6 +64,15 @@ const STREAM: &str = "SELECT position, stream_id, stream_version, event_id, even
      AND position > (SELECT since_position FROM streams WHERE stream_id = $1) \
      ORDER BY stream_version LIMIT $3";
 
+/// Many streams in one round trip; each looks only after its own first position.
+const STREAMS: &str = "SELECT e.position, e.stream_id, e.stream_version, e.event_id, e.event_type, e.schema_version, e.payload, e.metadata, e.recorded_at \
+     FROM streams AS s \
+     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = s.stream_id AND events.position > s.since_position) AS e \
+     WHERE s.stream_id = ANY ($1) ORDER BY e.stream_id, e.stream_version";
+
+const AT_POSITIONS: &str = "SELECT position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at \
+     FROM events WHERE position = ANY ($1) ORDER BY position";
+
 impl Log {
     #[must_use]
     pub fn new(pool: PgPool, log_id: LogId) -> Self {
@@ -125,6 +134,35 @@ impl Log {
         rows.iter().map(decode_row).collect()
     }
 
+    /// At most `limit` events of one stream category after `after`, in order; for a category that is small beside the log.
+    pub async fn category_page(
+        &self,
+        category: &str,
+        after: Position,
+        limit: u32,
+    ) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
+        let rows = sqlx::query(CATEGORY)
+            .bind(category)
+            .bind(after.0)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(LogError::doing("read a category"))?;
+        rows.iter().map(decode_row).collect()
+    }
+
+    /// All events of the given streams, each stream's in order.
+    pub async fn streams(&self, streams: &[&str]) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
+        let rows = sqlx::query(STREAMS).bind(streams).fetch_all(&self.pool).await;
+        rows.map_err(LogError::doing("read several streams"))?.iter().map(decode_row).collect()
+    }
+
+    /// The events at the given positions, in order; a position beyond the head is left out.
+    pub async fn raw_at(&self, positions: &[i64]) -> Result<Vec<RawRecorded>, LogError> {
+        let rows = sqlx::query(AT_POSITIONS).bind(positions).fetch_all(&self.pool).await;
+        rows.map_err(LogError::doing("read events by position"))?.iter().map(raw_row).collect()
+    }
+
     /// The last position recorded at or before `time`. Stable once the log has moved past it.
     pub async fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {
         // recorded_at never runs backwards in position, so the first later event bounds the answer.
@@ -167,6 +205,12 @@ impl Log {
         Ok(rows)
     }
 }
+
+/// By stream, through the per-partition index: reads a small category out of a large log without passing over the rest.
+const CATEGORY: &str = "SELECT e.position, e.stream_id, e.stream_version, e.event_id, e.event_type, e.schema_version, e.payload, \
+     e.metadata, e.recorded_at FROM streams AS s JOIN events AS e USING (stream_id) \
+     WHERE s.stream_id > $1 || '-' AND s.stream_id < $1 || '.' AND s.version > 0 \
+     AND e.position > s.since_position AND e.position > $2 ORDER BY e.position LIMIT $3";
 
 fn assert_dense(after: Position, rows: &[PgRow]) -> Result<(), LogError> {
     let mut last = after;
@@ -268,6 +312,20 @@ impl Tail {
     pub async fn next_page(&mut self) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
         loop {
             if let Some(page) = self.page_if_any().await? {
+                return Ok(page);
+            }
+            let _ = tokio::time::timeout(POLL_INTERVAL, self.woken.changed()).await;
+        }
+    }
+
+    /// Like [`Self::next_page`], but as the log keeps them.
+    pub async fn next_raw_page(&mut self) -> Result<Vec<RawRecorded>, LogError> {
+        loop {
+            self.woken.mark_unchanged();
+            let page = self.log.raw_page(self.checkpoint.position, self.page_limit).await?;
+            if let Some(last) = page.last() {
+                self.checkpoint.position = last.position;
+                self.checkpoint.event_id = last.event_id;
                 return Ok(page);
             }
             let _ = tokio::time::timeout(POLL_INTERVAL, self.woken.changed()).await;

@@ -88,3 +88,9 @@ pub fn fingerprint() -> String {
         MIGRATOR.iter().fold(Sha256::new(), |hash, migration| hash.chain_update(&migration.checksum)).finalize();
     digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// Roles and schema in one go, by an administrator who may do both: for the databases of tests.
+pub async fn install(admin_url: &str) -> Result<(), SchemaError> {
+    ensure_roles(admin_url).await?;
+    migrate(admin_url).await
+}

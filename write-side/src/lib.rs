@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Decides: loads a stream, asks the rules, appends what happened. The only way into the log.
+//!
+//! Depends on `events` alone; whoever derives anything from what is written here reads the log.
+
+mod append;
+mod batcher;
+mod command_handler;
+mod context;
+mod decider;
+pub mod domain;
+mod event_store;
+//HTTP pub mod http;
+mod price_list;
+
+#[cfg(test)]
+mod tests;
+
+pub use append::{Append, Appended, StoreError, StreamAppend};
+pub use command_handler::{Answered, CommandError, Handled, create, handle, handle_if};
+pub use context::Context;
+pub use decider::{Decider, Deciders};
+pub use domain::Aggregate;
+pub use event_store::{EventStore, Loaded, StoreConfig};
+pub use price_list::PriceList;

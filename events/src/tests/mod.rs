@@ -1,3 +1,4 @@
 //! Tests of the vocabulary as a whole.
 
 mod catalogue;
+mod samples;

@@ -1,0 +1,312 @@
+//! Group commit: what waits goes into the log in one call, one transaction, one fsync; each append gets its own verdict.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use events::{Position, StreamId, StreamVersion, Wake};
+use sqlx::{Connection, FromRow, PgConnection, postgres::PgConnectOptions};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{Append, Appended, StoreConfig, StoreError};
+
+/// How often a batch is repeated when the server says that only the moment was wrong.
+const REPEATS: u32 = 5;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+
+/// An append that waits for its verdict.
+pub(crate) struct Queued {
+    pub append: Append,
+    pub deadline: Instant,
+    pub reply: oneshot::Sender<Result<Appended, StoreError>>,
+}
+
+/// One of a few tasks that share the queue; each has a connection of its own.
+pub(crate) struct Batcher {
+    pub queue: Arc<Mutex<mpsc::Receiver<Queued>>>,
+    pub options: PgConnectOptions,
+    pub config: StoreConfig,
+    pub wake: Wake,
+    pub connection: Option<PgConnection>,
+    /// Left over from the last batch: a stream occurs once in a batch.
+    pub held_back: Vec<Queued>,
+}
+
+/// What became of a batch as a whole.
+enum BatchError {
+    /// A deadlock, a serialisation failure or a lock timeout: the same batch may pass now.
+    Repeat(sqlx::Error),
+    /// The server refused a statement; one of the appends is to blame.
+    Refused(sqlx::Error),
+    /// Nothing was sent.
+    Unreachable(sqlx::Error),
+    /// Sent, and no answer.
+    Lost(Option<sqlx::Error>),
+}
+
+/// The row that `append_events` returns.
+#[derive(FromRow)]
+struct Outcome {
+    last_position: Option<i64>,
+    recorded: Option<DateTime<Utc>>,
+    stale_streams: Vec<i32>,
+    stale_versions: Vec<i64>,
+}
+
+impl Batcher {
+    /// Until the queue is closed and empty.
+    pub(crate) async fn run(mut self) {
+        while let Some(batch) = self.next_batch().await {
+            self.settle(batch).await;
+        }
+    }
+
+    /// Waits for the first append, then takes what is there already; never lingers.
+    async fn next_batch(&mut self) -> Option<Vec<Queued>> {
+        let mut batch = Batch::new(&self.config);
+        for queued in std::mem::take(&mut self.held_back) {
+            self.held_back.extend(batch.add(queued));
+        }
+        // The other batcher may hold the queue while it waits for work: who has some does not wait for that.
+        let queue = self.queue.clone();
+        let queue = if batch.queued.is_empty() {
+            let mut queue = queue.lock().await;
+            self.held_back.extend(batch.add(queue.recv().await?));
+            Some(queue)
+        } else {
+            queue.try_lock().ok()
+        };
+        if let Some(mut queue) = queue {
+            while batch.has_room() && self.held_back.len() < self.config.batch_appends {
+                let Ok(queued) = queue.try_recv() else { break };
+                self.held_back.extend(batch.add(queued));
+            }
+        }
+        Some(batch.queued)
+    }
+
+    async fn settle(&mut self, batch: Vec<Queued>) {
+        let mut undecided = vec![batch];
+        while let Some(batch) = undecided.pop() {
+            let batch = without_expired(batch);
+            if batch.is_empty() {
+                continue;
+            }
+            match self.commit(&batch).await {
+                Ok(outcome) => self.answer(batch, &outcome),
+                Err(BatchError::Refused(source)) if batch.len() > 1 => undecided.extend(halves(batch, &source)),
+                Err(error) => fail(batch, error),
+            }
+        }
+    }
+
+    /// One call of the append function; repeats where only the moment was wrong.
+    async fn commit(&mut self, batch: &[Queued]) -> Result<Outcome, BatchError> {
+        let mut repeats = 0;
+        loop {
+            match self.commit_once(batch).await {
+                Err(BatchError::Repeat(error)) if repeats < REPEATS => {
+                    tracing::debug!(%error, "the batch is repeated");
+                    repeats += 1;
+                }
+                Err(BatchError::Unreachable(error)) if repeats < REPEATS => {
+                    tracing::debug!(%error, "Postgres could not be reached for an append");
+                    repeats += 1;
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn commit_once(&mut self, batch: &[Queued]) -> Result<Outcome, BatchError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.options, self.config.connect_timeout).await.map_err(BatchError::Unreachable)?,
+        };
+        let call = call(&mut connection, batch, self.wake.newest());
+        let Ok(outcome) = tokio::time::timeout(self.config.statement_timeout, call).await else {
+            return Err(BatchError::Lost(None)); // the connection is dropped: its transaction ends one way or the other
+        };
+        match outcome {
+            Ok(outcome) => {
+                self.connection = Some(connection);
+                Ok(outcome)
+            }
+            Err(error) => match error.as_database_error().map(|error| error.code().unwrap_or_default().into_owned()) {
+                // Deadlock, serialisation failure, lock timeout.
+                Some(code) if ["40P01", "40001", "55P03"].contains(&code.as_str()) => {
+                    self.connection = Some(connection);
+                    Err(BatchError::Repeat(error))
+                }
+                // The session is being ended: whether it had committed is not said.
+                Some(code) if code.starts_with("57P") || code.starts_with("08") => Err(BatchError::Lost(Some(error))),
+                Some(_) => {
+                    self.connection = Some(connection);
+                    Err(BatchError::Refused(error))
+                }
+                None => Err(BatchError::Lost(Some(error))),
+            },
+        }
+    }
+
+    fn answer(&self, batch: Vec<Queued>, outcome: &Outcome) {
+        events::crash::point("append.before-answer");
+        let stale = stale_appends(&batch, outcome);
+        let mut last = outcome.last_position.unwrap_or_default();
+        let verdicts = batch.into_iter().zip(stale).map(|(queued, stale)| {
+            let verdict = match (stale, outcome.recorded) {
+                (None, Some(recorded_at)) => {
+                    let first = Position(last + 1);
+                    last += i64::try_from(queued.append.event_count()).expect("a batch is bounded");
+                    Ok(Appended { first, last: Position(last), recorded_at })
+                }
+                (Some(stale), _) => Err(stale),
+                (None, None) => Err(StoreError::Malformed),
+            };
+            (queued.reply, verdict)
+        });
+        let verdicts: Vec<_> = verdicts.collect();
+        if outcome.recorded.is_some() {
+            self.wake.committed(Position(last));
+        }
+        for (reply, verdict) in verdicts {
+            let _ = reply.send(verdict); // a caller that went away asks again with its command id
+        }
+    }
+}
+
+/// A batch under construction.
+struct Batch<'a> {
+    config: &'a StoreConfig,
+    queued: Vec<Queued>,
+    streams: HashSet<StreamId>,
+    bytes: usize,
+}
+
+impl<'a> Batch<'a> {
+    fn new(config: &'a StoreConfig) -> Self {
+        Self { config, queued: Vec::new(), streams: HashSet::new(), bytes: 0 }
+    }
+
+    fn has_room(&self) -> bool {
+        self.queued.len() < self.config.batch_appends && self.bytes < self.config.batch_bytes
+    }
+
+    /// Takes the append, or gives it back when one of its streams is in the batch already, or there is no room.
+    fn add(&mut self, queued: Queued) -> Option<Queued> {
+        let taken = queued.append.streams.iter().any(|stream| self.streams.contains(&stream.stream_id));
+        if taken || !self.has_room() {
+            return Some(queued);
+        }
+        self.streams.extend(queued.append.streams.iter().map(|stream| stream.stream_id.clone()));
+        self.bytes += queued.append.bytes();
+        self.queued.push(queued);
+        None
+    }
+}
+
+pub(crate) async fn connect(options: &PgConnectOptions, timeout: Duration) -> Result<PgConnection, sqlx::Error> {
+    let connect = PgConnection::connect_with(options);
+    tokio::time::timeout(timeout, connect).await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
+}
+
+/// Per append of the batch: what was stale about it, if anything.
+fn stale_appends(batch: &[Queued], outcome: &Outcome) -> Vec<Option<StoreError>> {
+    let sorted = sorted_streams(batch);
+    let mut stale: Vec<_> = batch.iter().map(|_| None).collect();
+    for (&number, &actual) in outcome.stale_streams.iter().zip(&outcome.stale_versions) {
+        let index = usize::try_from(number - 1).expect("the function numbers streams from 1");
+        let (append, stream_id, expected) = sorted[index];
+        let stream = stream_id.clone();
+        stale[append] = Some(StoreError::WrongExpectedVersion { stream, expected, actual });
+    }
+    stale
+}
+
+/// The streams of the batch in the order of locking, each with its append's number and its expected version.
+fn sorted_streams(batch: &[Queued]) -> Vec<(usize, &StreamId, StreamVersion)> {
+    let streams = batch.iter().enumerate().flat_map(|(number, queued)| {
+        queued.append.streams.iter().map(move |stream| (number, &stream.stream_id, stream.expected_version))
+    });
+    let mut streams: Vec<_> = streams.collect();
+    streams.sort_unstable_by(|a, b| a.1.cmp(b.1));
+    streams
+}
+
+/// Flattens the batch into the function's arrays. Numbers are bounded by the batch, so they fit.
+async fn call(connection: &mut PgConnection, batch: &[Queued], hint: Position) -> Result<Outcome, sqlx::Error> {
+    let number = |number: usize| i32::try_from(number).expect("a batch is bounded");
+    let mut streams: Vec<_> =
+        batch.iter().enumerate().flat_map(|(n, queued)| queued.append.streams.iter().map(move |s| (n, s))).collect();
+    let events: Vec<_> = streams
+        .iter()
+        .flat_map(|&(n, stream)| stream.events.iter().zip(stream.expected_version + 1..).map(move |e| (n, stream, e)))
+        .collect();
+    let commands: Vec<_> =
+        streams.iter().flat_map(|&(n, stream)| stream.commands.iter().map(move |command| (n, stream, command))).collect();
+    streams.sort_unstable_by(|a, b| a.1.stream_id.cmp(&b.1.stream_id));
+    let counts: Vec<_> = streams.iter().map(|(_, s)| i64::try_from(s.events.len()).expect("bounded")).collect();
+    sqlx::query_as(
+        "SELECT * FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+    )
+    .bind(hint.0)
+    .bind(streams.iter().map(|(_, s)| s.stream_id.as_str()).collect::<Vec<_>>())
+    .bind(streams.iter().map(|(n, _)| number(*n)).collect::<Vec<_>>())
+    .bind(streams.iter().map(|(_, s)| s.expected_version).collect::<Vec<_>>())
+    .bind(counts)
+    .bind(events.iter().map(|(n, ..)| number(*n)).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, s, _)| s.stream_id.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, _, (_, version))| *version).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, _, (event, _))| event.event_id).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, _, (event, _))| event.event_type).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, _, (event, _))| event.schema_version).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, _, (event, _))| event.payload.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, _, (event, _))| event.metadata.as_str()).collect::<Vec<_>>())
+    .bind(commands.iter().map(|(n, ..)| number(*n)).collect::<Vec<_>>())
+    .bind(commands.iter().map(|(_, s, _)| s.stream_id.as_str()).collect::<Vec<_>>())
+    .bind(commands.iter().map(|(_, _, (id, _))| id.0).collect::<Vec<_>>())
+    .bind(commands.iter().map(|(_, _, (_, version))| *version).collect::<Vec<_>>())
+    .fetch_one(connection)
+    .await
+}
+
+fn without_expired(batch: Vec<Queued>) -> Vec<Queued> {
+    let now = Instant::now();
+    let (waiting, expired): (Vec<_>, Vec<_>) = batch.into_iter().partition(|queued| queued.deadline > now);
+    for queued in expired {
+        let _ = queued.reply.send(Err(StoreError::Overloaded));
+    }
+    waiting
+}
+
+fn halves(mut batch: Vec<Queued>, error: &sqlx::Error) -> [Vec<Queued>; 2] {
+    tracing::debug!(%error, appends = batch.len(), "the batch was refused and is split to find the culprit");
+    let second = batch.split_off(batch.len() / 2);
+    [second, batch]
+}
+
+/// Tells every owner. An error of the driver cannot be cloned, so only the first gets it as a source.
+fn fail(batch: Vec<Queued>, error: BatchError) {
+    let (unknown, mut source) = match error {
+        BatchError::Lost(source) => (true, source),
+        BatchError::Repeat(source) | BatchError::Refused(source) | BatchError::Unreachable(source) => {
+            (false, Some(source))
+        }
+    };
+    if let Some(error) = &source {
+        tracing::warn!(%error, appends = batch.len(), unknown, "appends failed");
+    }
+    for queued in batch {
+        let source = source.take();
+        let verdict = if unknown {
+            StoreError::OutcomeUnknown { source }
+        } else {
+            let source = source.unwrap_or(sqlx::Error::WorkerCrashed);
+            StoreError::Postgres { doing: "append to the log", source }
+        };
+        let _ = queued.reply.send(Err(verdict));
+    }
+}

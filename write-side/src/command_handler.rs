@@ -1,0 +1,150 @@
+//! Load, decide, append, and start over when another writer was faster: one function for all aggregates.
+
+use events::{NewEvent, Position, StreamId, StreamVersion};
+
+use crate::{Aggregate, Append, Context, EventStore, Loaded, StoreError, StreamAppend};
+
+/// Another writer may be faster this many times before the caller is told.
+const MAX_ATTEMPTS: usize = 16;
+
+/// Where the command left its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handled {
+    /// Count of the stream's events; unchanged when nothing happened.
+    pub version: StreamVersion,
+    /// A reader that has come this far sees the effect.
+    pub position: Position,
+    /// The command had been answered before; this is that answer.
+    pub repeated: bool,
+}
+
+/// The first outcome of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    pub version: StreamVersion,
+    pub position: Position,
+    /// Of the request that was answered, where it had a body.
+    pub body_hash: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError<E: std::error::Error + 'static> {
+    /// A rule said no; retrying is pointless.
+    #[error("the command was refused")]
+    Rejected(#[source] E),
+    /// The key of an answered command came again with another body.
+    #[error("the same key was used for another request")]
+    KeyReused,
+    /// Lost the race too often; try again later.
+    #[error("too many writers at once")]
+    Contended,
+    /// The stream has moved on from the versions that the caller had seen.
+    #[error("the stream is at version {actual}")]
+    Stale { actual: StreamVersion, position: Position },
+    /// The log failed. If it failed while committing, only a retry with the same command id tells what happened.
+    #[error("the log did not take the command")]
+    Store(#[from] StoreError),
+}
+
+/// Loads a stream, decides, appends; starts over when another writer was faster.
+///
+/// A command id that is known gets its first outcome. Deciding on nothing appends nothing and leaves the version.
+pub async fn handle<A: Aggregate>(
+    store: &EventStore,
+    stream: &StreamId,
+    command: A::Command,
+    context: &Context,
+) -> Result<Handled, CommandError<A::Error>> {
+    attempt::<A>(store, stream, &command, context, None, &[]).await
+}
+
+/// Like [`handle`], refusing a stream that is at none of the versions that the caller has `seen`; no version: any will do.
+pub async fn handle_if<A: Aggregate>(
+    store: &EventStore,
+    stream: &StreamId,
+    command: A::Command,
+    context: &Context,
+    seen: &[StreamVersion],
+) -> Result<Handled, CommandError<A::Error>> {
+    attempt::<A>(store, stream, &command, context, None, seen).await
+}
+
+/// Like [`handle`] for a stream that hardly ever exists: decides on nothing first, one round trip, and loads on conflict.
+pub async fn create<A: Aggregate>(
+    store: &EventStore,
+    stream: &StreamId,
+    command: A::Command,
+    context: &Context,
+) -> Result<Handled, CommandError<A::Error>> {
+    attempt::<A>(store, stream, &command, context, Some(Loaded::default()), &[]).await
+}
+
+async fn attempt<A: Aggregate>(
+    store: &EventStore,
+    stream: &StreamId,
+    command: &A::Command,
+    context: &Context,
+    mut guess: Option<Loaded<A>>,
+    seen: &[StreamVersion],
+) -> Result<Handled, CommandError<A::Error>> {
+    let mut unknown = false;
+    for _ in 0..MAX_ATTEMPTS {
+        let loaded = match guess.take() {
+            Some(guess) => guess,
+            // After a lost answer only this load tells whether the command is in the log: if it fails, nobody knows.
+            None => store.load::<A>(stream, context.command_id).await.map_err(|error| match unknown {
+                true => StoreError::OutcomeUnknown { source: None },
+                false => error,
+            })?,
+        };
+        // The stream is its own inbox: a repeated command gets its first answer.
+        if let Some(answered) = loaded.answered {
+            return repeat(&answered, context);
+        }
+        if !seen.is_empty() && !seen.contains(&loaded.version) {
+            let position = store.position_of(stream, loaded.version).await?;
+            return Err(CommandError::Stale { actual: loaded.version, position });
+        }
+        let events = loaded.state.decide(command.clone()).map_err(CommandError::Rejected)?;
+        if events.is_empty() {
+            let position = store.position_of(stream, loaded.version).await?;
+            return Ok(Handled { version: loaded.version, position, repeated: false });
+        }
+        let (append, version) = append_of::<A>(store, stream, loaded.version, events, context);
+        match store.append(append).await {
+            Ok(appended) => return Ok(Handled { version, position: appended.last, repeated: false }),
+            Err(StoreError::WrongExpectedVersion { .. }) => (),
+            Err(StoreError::OutcomeUnknown { .. }) => unknown = true,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(if unknown { StoreError::OutcomeUnknown { source: None }.into() } else { CommandError::Contended })
+}
+
+/// The append of one command's events, and the version that it leads to.
+fn append_of<A: Aggregate>(
+    store: &EventStore,
+    stream: &StreamId,
+    expected_version: StreamVersion,
+    events: Vec<A::Event>,
+    context: &Context,
+) -> (Append, StreamVersion) {
+    let version = expected_version + StreamVersion::try_from(events.len()).expect("a decision is a handful of events");
+    let events = new_events::<A>(store, events, context);
+    let commands = vec![(context.command_id, version)];
+    (Append::to_one(StreamAppend { stream_id: stream.clone(), expected_version, events, commands }), version)
+}
+
+/// What a command decided, with its circumstances, ready for the log.
+pub(crate) fn new_events<A: Aggregate>(store: &EventStore, events: Vec<A::Event>, context: &Context) -> Vec<NewEvent> {
+    let metadata = context.metadata();
+    events.into_iter().map(|event| NewEvent::new(store.ids().next(), &event.into(), &metadata)).collect()
+}
+
+/// The first answer, unless the request is another one.
+pub(crate) fn repeat<E: std::error::Error>(answered: &Answered, context: &Context) -> Result<Handled, CommandError<E>> {
+    if answered.body_hash != context.body_hash {
+        return Err(CommandError::KeyReused);
+    }
+    Ok(Handled { version: answered.version, position: answered.position, repeated: true })
+}

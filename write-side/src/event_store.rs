@@ -1,0 +1,295 @@
+//! The only way into the log, and the way back to an aggregate's state. Cheap to clone.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use events::{
+    Clock, CommandId, EventPayload, Ids, Log, LogError, LogId, Metadata, Position, StreamId, StreamVersion, Wake,
+};
+use futures_util::TryStreamExt;
+use serde::Deserialize;
+use sqlx::{PgConnection, PgPool, Row, ValueRef, postgres::PgRow};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::{
+    Aggregate, Append, Appended, StoreError,
+    batcher::{self, Batcher, Queued},
+    command_handler::Answered,
+};
+
+/// Sizes and bounds of the append path.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Connections that append. Only one commits at a time; the second prepares meanwhile.
+    pub batchers: usize,
+    /// Most appends in one transaction.
+    pub batch_appends: usize,
+    /// Most bytes of JSON in one transaction.
+    pub batch_bytes: usize,
+    /// Most appends that wait; one more is refused.
+    pub queue: usize,
+    /// Longest time that an append may wait in the queue.
+    #[serde(with = "millis", rename = "append_timeout_ms")]
+    pub append_timeout: Duration,
+    #[serde(with = "millis", rename = "statement_timeout_ms")]
+    pub statement_timeout: Duration,
+    #[serde(with = "millis", rename = "connect_timeout_ms")]
+    pub connect_timeout: Duration,
+}
+
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            batchers: 2,
+            batch_appends: 256,
+            batch_bytes: 1 << 20,
+            queue: 4096,
+            append_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// The log, for writing.
+#[derive(Clone)]
+pub struct EventStore {
+    log: Log,
+    wake: Wake,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    queue: mpsc::Sender<Queued>,
+    append_timeout: Duration,
+}
+
+/// An aggregate as its stream tells it.
+#[derive(Debug, Clone)]
+pub struct Loaded<A> {
+    pub state: A,
+    /// Count of events; 0 when the stream does not exist.
+    pub version: StreamVersion,
+    /// The first outcome of the command that was asked about, where it had one.
+    pub answered: Option<Answered>,
+}
+
+impl<A: Default> Default for Loaded<A> {
+    fn default() -> Self {
+        Self { state: A::default(), version: 0, answered: None }
+    }
+}
+
+/// One round trip: the stream's events after a version, its version, and what the command led to.
+const LOAD: &str = "SELECT s.version, e.stream_version, e.event_type, e.schema_version, e.payload, e.position, \
+     CASE WHEN e.stream_version = c.stream_version THEN e.metadata END AS metadata \
+     FROM streams AS s \
+     LEFT JOIN commands AS c ON c.stream_id = s.stream_id AND c.command_id = $3 \
+     LEFT JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = s.stream_id \
+         AND events.stream_version > least($2, c.stream_version - 1) AND events.position > s.since_position) AS e ON true \
+     WHERE s.stream_id = $1 ORDER BY e.stream_version";
+
+const ANSWERED: &str = "SELECT c.command_id, c.stream_version, e.position, e.metadata \
+     FROM commands AS c JOIN streams AS s USING (stream_id) \
+     JOIN events AS e ON e.stream_id = c.stream_id AND e.stream_version = c.stream_version AND e.position > s.since_position \
+     WHERE c.stream_id = $1 AND c.command_id = ANY ($2)";
+
+const POSITION_OF: &str = "SELECT e.position FROM streams AS s \
+     JOIN events AS e ON e.stream_id = s.stream_id AND e.stream_version = $2 AND e.position > s.since_position \
+     WHERE s.stream_id = $1";
+
+impl EventStore {
+    /// Connects, refuses a server that does not keep what it acknowledges, and starts the batchers on `tracker`.
+    ///
+    /// The batchers end when the last clone of the store is dropped and the queue is empty.
+    pub async fn start(
+        config: StoreConfig,
+        pool: PgPool,
+        log_id: LogId,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        wake: Wake,
+        tracker: &TaskTracker,
+    ) -> Result<Self, StoreError> {
+        let options = (*pool.connect_options()).clone().options([
+            ("lock_timeout", "5s"),
+            ("synchronous_commit", "on"),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("default_transaction_isolation", "read\\ committed"),
+        ]);
+        let (sender, receiver) = mpsc::channel(config.queue);
+        let queue = Arc::new(Mutex::new(receiver));
+        for _ in 0..config.batchers.max(1) {
+            let connecting = batcher::connect(&options, config.connect_timeout).await;
+            let mut connection = connecting.map_err(StoreError::doing("connect the append path"))?;
+            refuse_volatile(&mut connection).await?;
+            let (queue, options, config) = (queue.clone(), options.clone(), config.clone());
+            let batcher =
+                Batcher { queue, options, config, wake: wake.clone(), connection: Some(connection), held_back: Vec::new() };
+            tracker.spawn(batcher.run());
+        }
+        let log = Log::new(pool, log_id);
+        wake.committed(log.head().await?);
+        Ok(Self { log, wake, clock, ids, queue: sender, append_timeout: config.append_timeout })
+    }
+
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    #[must_use]
+    pub fn wake(&self) -> &Wake {
+        &self.wake
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    #[must_use]
+    pub fn ids(&self) -> &dyn Ids {
+        &*self.ids
+    }
+
+    /// Appends durably, whole or not at all. Returns after the commit.
+    pub async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+        if append.streams.iter().any(|stream| stream.events.is_empty()) || has_twins(&append) {
+            return Err(StoreError::Malformed);
+        }
+        let (reply, verdict) = oneshot::channel();
+        let deadline = Instant::now() + self.append_timeout;
+        self.queue.try_send(Queued { append, deadline, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+        })?;
+        verdict.await.unwrap_or(Err(StoreError::OutcomeUnknown { source: None }))
+    }
+
+    /// The aggregate's state, and the first outcome of `command_id` if it had one.
+    pub async fn load<A: Aggregate>(
+        &self,
+        stream: &StreamId,
+        command_id: CommandId,
+    ) -> Result<Loaded<A>, StoreError> {
+        self.load_from(stream, Loaded::default(), command_id).await
+    }
+
+    /// Like [`Self::load`], reading only what `known` lacks.
+    pub async fn load_from<A: Aggregate>(
+        &self,
+        stream: &StreamId,
+        known: Loaded<A>,
+        command_id: CommandId,
+    ) -> Result<Loaded<A>, StoreError> {
+        let query = sqlx::query(LOAD).bind(stream.as_str()).bind(known.version).bind(command_id.0);
+        let mut rows = query.fetch(self.log.pool());
+        let mut loaded = known;
+        while let Some(row) = rows.try_next().await.map_err(StoreError::doing("load a stream"))? {
+            if let Some(event) = StreamRow::<A::Event>::read(stream, &row)? {
+                if event.version > loaded.version {
+                    loaded.state = loaded.state.evolve(&event.payload);
+                    loaded.version = event.version;
+                }
+                loaded.answered = loaded.answered.or(event.answered);
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// The first outcomes of those of `commands` that had one.
+    pub async fn answered(
+        &self,
+        stream: &StreamId,
+        commands: &[CommandId],
+    ) -> Result<HashMap<CommandId, Answered>, StoreError> {
+        let ids: Vec<Uuid> = commands.iter().map(|command| command.0).collect();
+        let rows = sqlx::query(ANSWERED).bind(stream.as_str()).bind(ids).fetch_all(self.log.pool()).await;
+        let read = |row: &PgRow| {
+            let metadata = row.try_get_raw(3)?;
+            let metadata = metadata.as_str().map_err(sqlx::Error::Decode)?;
+            Ok((CommandId(row.try_get(0)?), answer(row.try_get(1)?, Position(row.try_get(2)?), metadata)))
+        };
+        let answers = rows.and_then(|rows| rows.iter().map(read).collect());
+        answers.map_err(StoreError::doing("look for answered commands"))
+    }
+
+    /// Where the event of that version stands; 0 for a stream that does not exist.
+    pub async fn position_of(&self, stream: &StreamId, version: StreamVersion) -> Result<Position, StoreError> {
+        let query = sqlx::query_scalar(POSITION_OF).bind(stream.as_str()).bind(version);
+        let position: Option<i64> =
+            query.fetch_optional(self.log.pool()).await.map_err(StoreError::doing("find an event's position"))?;
+        Ok(Position(position.unwrap_or_default()))
+    }
+}
+
+/// One event of a load.
+struct StreamRow<E> {
+    version: StreamVersion,
+    payload: E,
+    answered: Option<Answered>,
+}
+
+impl<E: EventPayload> StreamRow<E> {
+    fn read(stream: &StreamId, row: &PgRow) -> Result<Option<Self>, StoreError> {
+        let doing = || StoreError::doing("read a row of a stream");
+        let Some(version) = row.try_get::<Option<StreamVersion>, _>(1).map_err(doing())? else { return Ok(None) };
+        let (event_type, schema_version) =
+            (row.try_get::<&str, _>(2).map_err(doing())?, row.try_get(3).map_err(doing())?);
+        let position = Position(row.try_get(5).map_err(doing())?);
+        let payload = row.try_get_raw(4).map_err(doing())?;
+        let payload = payload.as_str().map_err(|error| doing()(sqlx::Error::Decode(error)))?;
+        let metadata = row.try_get_raw(6).map_err(doing())?;
+        let answered = if metadata.is_null() {
+            None
+        } else {
+            let metadata = metadata.as_str().map_err(|error| doing()(sqlx::Error::Decode(error)))?;
+            Some(answer(version, position, metadata))
+        };
+        let payload = E::decode(event_type, schema_version, payload).map_err(|source| {
+            tracing::error!(stream.id = %stream, %position, "a stream cannot be read");
+            LogError::Undecodable { position, source }
+        })?;
+        Ok(Some(Self { version, payload, answered }))
+    }
+}
+
+fn answer(version: StreamVersion, position: Position, metadata: &str) -> Answered {
+    // Metadata that cannot be read has no hash to compare: the answer itself stands.
+    let body_hash = serde_json::from_str::<Metadata>(metadata).ok().and_then(|metadata| metadata.body_hash);
+    Answered { version, position, body_hash }
+}
+
+fn has_twins(append: &Append) -> bool {
+    let streams = &append.streams;
+    streams.is_empty()
+        || streams.iter().enumerate().any(|(n, a)| streams[..n].iter().any(|b| a.stream_id == b.stream_id))
+}
+
+async fn refuse_volatile(connection: &mut PgConnection) -> Result<(), StoreError> {
+    for setting in ["fsync", "full_page_writes"] {
+        let value: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(setting)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(StoreError::doing("read the server's durability settings"))?;
+        if value == "off" {
+            return Err(StoreError::NotDurable { setting });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! The store, the handler and the deciders against a real Postgres, a database per test.
+
+mod deciders;
+mod event_store;
+mod handler;
+
+use std::{str::FromStr, sync::Arc};
+
+use events::{
+    Actor, CommandId, CustomerId, Delivery, LocationId, LogId, Money, OrderId, SystemClock, SystemIds, Tenant, Wake,
+    order::{OrderLine, OrderPlaced},
+    product::ProductKind,
+    schema,
+};
+use local_services::testing::{TestDatabase, TestServices};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::{Context, EventStore, StoreConfig};
+
+/// A store on a database of its own.
+struct Fixture {
+    store: EventStore,
+    database: TestDatabase,
+    tracker: TaskTracker,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        Self::with(StoreConfig::default()).await
+    }
+
+    async fn with(config: StoreConfig) -> Self {
+        let services = TestServices::shared().await;
+        let database =
+            services.fresh_database(&schema::fingerprint(), async |url: String| schema::install(&url).await).await;
+        let pool = pool(&database.url(schema::SERVICE)).await;
+        let tracker = TaskTracker::new();
+        let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
+        let store = EventStore::start(config, pool, LogId::default(), clock, ids, Wake::default(), &tracker).await;
+        Self { store: store.expect("the store starts"), database, tracker }
+    }
+
+    async fn superuser(&self) -> PgPool {
+        pool(&self.database.superuser_url()).await
+    }
+}
+
+async fn pool(url: &str) -> PgPool {
+    PgPoolOptions::new().max_connections(8).connect(url).await.expect("the test database is there")
+}
+
+fn command(name: &str) -> CommandId {
+    CommandId::of(&["test", name])
+}
+
+fn context(command_id: CommandId) -> Context {
+    Context {
+        command_id,
+        correlation_id: Uuid::nil(),
+        actor: Actor::service("test"),
+        tenant: Tenant::default(),
+        traceparent: None,
+        business_time: None,
+        body_hash: None,
+    }
+}
+
+fn order(order_id: OrderId) -> OrderPlaced {
+    let price = Money::new(250, events::Currency::GBP);
+    OrderPlaced {
+        order_id,
+        customer_id: CustomerId::from_str("17850").expect("a plain id"),
+        lines: vec![OrderLine {
+            sku: "85123A".parse().expect("a plain SKU"),
+            kind: ProductKind::Goods,
+            quantity: 2,
+            unit_price: price,
+            total: Money::new(500, events::Currency::GBP),
+            product_version: Some(1),
+        }],
+        total: Money::new(500, events::Currency::GBP),
+        payment_token: "tok_ok".into(),
+        delivery: Delivery {
+            recipient: "A. Shopper".into(),
+            street: "1 High Street".into(),
+            city: "Leeds".into(),
+            postal_code: "LS1 1AA".into(),
+            country: "GB".into(),
+            service: "standard".into(),
+        },
+        location: location(),
+        reference: None,
+    }
+}
+
+fn location() -> LocationId {
+    LocationId::from_str("main").expect("a plain id")
+}
