@@ -1,4 +1,6 @@
 -- The event log: append-only, the one source of truth. Expand step: nothing reads it yet.
+SET LOCAL lock_timeout = '5s';
+
 CREATE TABLE events (
     -- Dense and in commit order: the append reads the last one under the lock on log_head. A reader may rely on n, n + 1.
     position        bigint      NOT NULL CHECK (position >= 1),
