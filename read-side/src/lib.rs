@@ -12,6 +12,9 @@ mod orders;
 mod paging;
 mod refusal;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 pub use config::Config;
