@@ -54,7 +54,7 @@ pub struct StockRefused {
     pub location: LocationId,
     pub order_id: OrderId,
     pub effect_key: EffectKey,
-    /// Empty when the reservation had been released before it came.
+    /// Empty when no article was short: it had been released before it came, or the order holds another reservation.
     pub shortages: Vec<Shortage>,
 }
 
