@@ -81,7 +81,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-fn decode<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T, Problem> {
+/// A JSON body that came some other way, decoded and within its limits like [`Json`].
+pub fn decode<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T, Problem> {
     // serde would take an array for a struct, field by field.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::malformed("the body: send a JSON object, not an array").with_pointer(""));

@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -19,7 +19,7 @@ use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
         CompressionLayer, CompressionLevel,
-        predicate::{DefaultPredicate, NotForContentType, Predicate},
+        predicate::{DefaultPredicate, NotForContentType, Predicate, SizeAbove},
     },
 };
 use tracing::Instrument;
@@ -47,11 +47,15 @@ impl Default for Limits {
 /// How long a client that was turned away shall wait.
 const SHED_RETRY_AFTER: Duration = Duration::from_secs(1);
 const REQUEST_ID_MAX: usize = 128;
+/// Less fits into one packet anyway.
+const COMPRESS_FROM_BYTES: u64 = 1_024;
 
 /// Wraps the routes of an API. Call it last: it also answers for paths and methods that do not exist.
 pub fn with_standard_layers(router: Router, limits: &Limits, metrics: HttpMetrics, ids: Arc<dyn Ids>) -> Router {
     let guard = Guard { limits: limits.clone(), permits: Arc::new(Semaphore::new(limits.concurrent)) };
-    let compressible = DefaultPredicate::new().and(NotForContentType::const_new("application/x-ndjson"));
+    let compressible = DefaultPredicate::new()
+        .and(SizeAbove::new(COMPRESS_FROM_BYTES))
+        .and(NotForContentType::const_new("application/x-ndjson"));
     router
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(method_not_allowed)
@@ -105,19 +109,37 @@ struct Observer {
 }
 
 /// Gives each request an id and a span, and measures it by route. Neither holds ids of the domain or personal data.
-async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
+async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let method = request.method().clone();
     let request_id = request_id(&request, &*observer.ids);
     let span = tracing::info_span!("request", %method, route, request.id = request_id.to_str().unwrap_or_default());
+    settle_encoding(request.headers_mut());
     let mut response = next.run(request).instrument(span.clone()).await;
     let (took, status) = (started.elapsed(), response.status());
     observer.metrics.record(&method, route, status, took);
     span.in_scope(|| tracing::debug!(status = status.as_u16(), duration_ms = took.as_millis(), "answered"));
     response.headers_mut().insert(REQUEST_ID, request_id);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Leaves the compression layer a clear choice: it would answer 406 to a client that refuses every encoding, after the
+/// command is done.
+fn settle_encoding(headers: &mut HeaderMap) {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let gzip = accepted.split(',').any(|element| {
+        let (encoding, quality) = element.split_once(';').unwrap_or((element, ""));
+        let refused = quality.trim().strip_prefix("q=0").is_some_and(|rest| rest.trim_matches(['.', '0']).is_empty());
+        encoding.trim().eq_ignore_ascii_case("gzip") && !refused
+    });
+    if gzip {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    } else {
+        headers.remove(header::ACCEPT_ENCODING);
+    }
 }
 
 /// The caller's, where it is short and plain; else a new one.

@@ -235,6 +235,12 @@ async fn long_answers_are_compressed_for_those_who_can() {
     let response = request.send().await.expect("answered");
     assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
     assert!(response.bytes().await.expect("a body").len() < 1_000);
+    for refusing in ["gzip;q=0, *;q=0", "*;q=0", "identity;q=0", "br"] {
+        let request = server.client.get(format!("{}/long", server.base)).header(header::ACCEPT_ENCODING, refusing);
+        let response = request.send().await.expect("answered");
+        assert_eq!(response.status(), StatusCode::OK, "{refusing}: what is done must not be answered as refused");
+        assert!(!response.headers().contains_key(header::CONTENT_ENCODING));
+    }
 }
 
 #[tokio::test]

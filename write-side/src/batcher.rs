@@ -245,8 +245,10 @@ async fn call(connection: &mut PgConnection, batch: &[Queued], hint: Position) -
         .iter()
         .flat_map(|&(n, stream)| stream.events.iter().zip(stream.expected_version + 1..).map(move |e| (n, stream, e)))
         .collect();
-    let commands: Vec<_> =
-        streams.iter().flat_map(|&(n, stream)| stream.commands.iter().map(move |command| (n, stream, command))).collect();
+    let commands: Vec<_> = streams
+        .iter()
+        .flat_map(|&(n, stream)| stream.commands.iter().map(move |command| (n, stream, command)))
+        .collect();
     streams.sort_unstable_by(|a, b| a.1.stream_id.cmp(&b.1.stream_id));
     let counts: Vec<_> = streams.iter().map(|(_, s)| i64::try_from(s.events.len()).expect("bounded")).collect();
     sqlx::query_as(

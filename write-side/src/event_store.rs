@@ -137,8 +137,14 @@ impl EventStore {
             let mut connection = connecting.map_err(StoreError::doing("connect the append path"))?;
             refuse_volatile(&mut connection).await?;
             let (queue, options, config) = (queue.clone(), options.clone(), config.clone());
-            let batcher =
-                Batcher { queue, options, config, wake: wake.clone(), connection: Some(connection), held_back: Vec::new() };
+            let batcher = Batcher {
+                queue,
+                options,
+                config,
+                wake: wake.clone(),
+                connection: Some(connection),
+                held_back: Vec::new(),
+            };
             tracker.spawn(batcher.run());
         }
         let log = Log::new(pool, log_id);
@@ -181,11 +187,7 @@ impl EventStore {
     }
 
     /// The aggregate's state, and the first outcome of `command_id` if it had one.
-    pub async fn load<A: Aggregate>(
-        &self,
-        stream: &StreamId,
-        command_id: CommandId,
-    ) -> Result<Loaded<A>, StoreError> {
+    pub async fn load<A: Aggregate>(&self, stream: &StreamId, command_id: CommandId) -> Result<Loaded<A>, StoreError> {
         self.load_from(stream, Loaded::default(), command_id).await
     }
 

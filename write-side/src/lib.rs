@@ -9,7 +9,7 @@ mod context;
 mod decider;
 pub mod domain;
 mod event_store;
-//HTTP pub mod http;
+pub mod http;
 mod price_list;
 
 #[cfg(test)]

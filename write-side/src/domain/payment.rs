@@ -218,6 +218,12 @@ impl Payment {
         self.effects.of_kind(Authorisation).find(|effect| effect.amount.is_some())
     }
 
+    /// The capture that went through; a refund names it to the provider.
+    #[must_use]
+    pub fn capture_done(&self) -> Option<&Effect> {
+        self.effects.of_kind(Capture).find(|effect| effect.fate == Done)
+    }
+
     /// Once the provider holds it; also afterwards, when voided.
     #[must_use]
     pub fn authorised(&self) -> Option<Money> {

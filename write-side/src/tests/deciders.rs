@@ -1,9 +1,6 @@
 //! A hot article: many want it, nobody gets what is not there, and nobody waits for a retry ladder.
 
-use events::{
-    DomainEvent, EffectKey, InventoryEvent, OrderId, Position, Sku,
-    inventory::StockLine,
-};
+use events::{DomainEvent, EffectKey, InventoryEvent, OrderId, Position, Sku, inventory::StockLine};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -35,7 +32,10 @@ async fn sold_and_refused(fixture: &Fixture) -> (usize, usize) {
     let count = |wanted: fn(&InventoryEvent) -> bool| {
         page.iter().filter(|event| matches!(&event.payload, DomainEvent::Inventory(event) if wanted(event))).count()
     };
-    (count(|event| matches!(event, InventoryEvent::Reserved(_))), count(|event| matches!(event, InventoryEvent::Refused(_))))
+    (
+        count(|event| matches!(event, InventoryEvent::Reserved(_))),
+        count(|event| matches!(event, InventoryEvent::Refused(_))),
+    )
 }
 
 #[tokio::test]
@@ -50,7 +50,10 @@ async fn of_500_pieces_exactly_500_are_sold_to_1500_tries_of_64_shoppers() {
         shoppers.spawn(async move {
             for n in (shopper..1500).step_by(64) {
                 let id = command(&format!("reserve {n}"));
-                decider.submit(reserve(n), context(id)).await.expect("a reservation is granted or refused, never an error");
+                decider
+                    .submit(reserve(n), context(id))
+                    .await
+                    .expect("a reservation is granted or refused, never an error");
             }
         });
     }
@@ -68,7 +71,9 @@ async fn two_owners_of_one_location_oversell_nothing() {
     let mut tries = JoinSet::new();
     for n in 0..200_u128 {
         let decider = deciders[usize::from(n % 2 == 0)].clone();
-        tries.spawn(async move { decider.submit(reserve(n), context(command(&format!("reserve {n}")))).await.map(drop) });
+        tries.spawn(
+            async move { decider.submit(reserve(n), context(command(&format!("reserve {n}")))).await.map(drop) },
+        );
     }
     for outcome in tries.join_all().await {
         outcome.expect("a reservation is granted or refused, never an error");
@@ -95,7 +100,8 @@ async fn a_refusal_is_judged_on_what_another_owner_has_just_received() {
     let fixture = Fixture::new().await;
     let owners = [(); 2].map(|()| Deciders::<Inventory>::new(fixture.store.clone(), fixture.tracker.clone()));
     let [here, there] = owners.each_ref().map(|owner| owner.of(&location().stream()));
-    let write_off = |n: i64| InventoryCommand::Adjust { location: location(), sku: sku(), delta: -n, reason: "lost".into() };
+    let write_off =
+        |n: i64| InventoryCommand::Adjust { location: location(), sku: sku(), delta: -n, reason: "lost".into() };
     here.submit(receive(1), context(command("1"))).await.unwrap();
     there.submit(receive(9), context(command("2"))).await.unwrap();
     here.submit(write_off(10), context(command("3"))).await.expect("ten are there, though this owner had seen one");

@@ -234,7 +234,9 @@ async fn killed_backends_lose_nothing_that_was_answered_and_tell_what_is_unknown
     while let Some(done) = appends.join_next().await {
         match done.unwrap() {
             (n, Ok(_)) => answered.push(format!("test-{n}")),
-            (_, Err(StoreError::OutcomeUnknown { .. } | StoreError::Postgres { .. } | StoreError::Overloaded)) => unknown += 1,
+            (_, Err(StoreError::OutcomeUnknown { .. } | StoreError::Postgres { .. } | StoreError::Overloaded)) => {
+                unknown += 1
+            }
             (_, Err(error)) => panic!("{error}"),
         }
         if kills < 5 {

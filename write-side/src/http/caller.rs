@@ -1,0 +1,62 @@
+//! Who sends a command, and under which id it is remembered.
+
+use std::convert::Infallible;
+
+use axum::{
+    extract::{FromRequestParts, MatchedPath},
+    http::request::Parts,
+};
+use chrono::{DateTime, Utc};
+use events::{Actor, CommandId, Tenant};
+use http_api::{ActorHeader, IdempotencyKey, Problem, Traceparent};
+use uuid::Uuid;
+
+use crate::Context;
+
+/// The sender of a command that may be repeated: its id is made of tenant, actor, route and `Idempotency-Key`.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub actor: Actor,
+    pub command_id: CommandId,
+    traceparent: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let key = IdempotencyKey::from_request_parts(parts, state).await?;
+        let ActorHeader(actor) = ActorHeader::from_request_parts(parts, state).await?;
+        let Ok::<_, Infallible>(Traceparent(traceparent)) = Traceparent::from_request_parts(parts, state).await;
+        let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let role = serde_json::to_string(&actor.role).expect("a role is a word");
+        let parts = [&*Tenant::default().0, &role, &actor.subject, parts.method.as_str(), route, key.as_str()];
+        Ok(Self { command_id: CommandId::of(&parts), actor, traceparent })
+    }
+}
+
+impl Caller {
+    /// The circumstances of the command: which conversation it belongs to, and the body it came with.
+    pub(super) fn context(
+        self,
+        correlation_id: Uuid,
+        body_hash: String,
+        business_time: Option<DateTime<Utc>>,
+    ) -> Context {
+        Context {
+            command_id: self.command_id,
+            correlation_id,
+            actor: self.actor,
+            tenant: Tenant::default(),
+            traceparent: self.traceparent,
+            business_time,
+            body_hash: Some(body_hash),
+        }
+    }
+
+    /// The circumstances of a command that starts a conversation of its own.
+    pub(super) fn context_alone(self, body_hash: String, business_time: Option<DateTime<Utc>>) -> Context {
+        let correlation_id = self.command_id.0;
+        self.context(correlation_id, body_hash, business_time)
+    }
+}
