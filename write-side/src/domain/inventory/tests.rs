@@ -197,6 +197,10 @@ fn a_tombstone_of_one_reservation_leaves_another_of_the_order_alone() {
     mine.when(release).then([tombstone.clone().into()]);
     let after = ten_mugs([reserved(1, &[("MUG", 4)]), tombstone.into()]);
     after.when(commit(1)).then([committed(1, &[("MUG", 4)])]);
+    let (order_id, effect_key) = (order(1), "fulfilment/third".parse::<EffectKey>().expect("a valid key"));
+    let third = StockRefused { location: location(), order_id, effect_key: effect_key.clone(), shortages: vec![] };
+    let reserve = InventoryCommand::Reserve { location: location(), order_id, effect_key, lines: lines(&[("MUG", 1)]) };
+    after.when(reserve).then([third.into()]);
 }
 
 #[test]

@@ -373,8 +373,8 @@ fn any_key(kind: EffectKind) -> impl Strategy<Value = &'static str> {
     let own = match kind {
         Authorisation => &["auth"][..],
         Void => &["v1", "v2"],
-        Capture => &["c1", "c2", "c3"],
-        Refund => &["r1", "r2", "r3"],
+        Capture => &["c1", "c2", "c3", "c4"],
+        Refund => &["r1", "r2", "r3", "r4"],
     };
     prop_oneof![19 => prop::sample::select(own), 1 => prop::sample::select(&["auth", "v1", "c1", "r1"][..])]
 }
@@ -396,10 +396,17 @@ fn any_command() -> impl Strategy<Value = PaymentCommand> {
     ]
 }
 
+/// Most runs begin with money that is held, many with money that is captured: the interesting refusals come after.
+fn any_run() -> impl Strategy<Value = Vec<PaymentCommand>> {
+    let begun = [authorise(100), done(Authorisation, "auth"), capture("c0", 90), done(Capture, "c0")];
+    let begun = prop::sample::select(&[0_usize, 2, 4, 4][..]).prop_map(move |count| begun[..count].to_vec());
+    (begun, prop::collection::vec(any_command(), 0..40)).prop_map(|(begun, then)| [begun, then].concat())
+}
+
 proptest! {
     /// Acceptance rule M, told in events alone.
     #[test]
-    fn captured_never_exceeds_authorised_nor_refunded_captured(commands in prop::collection::vec(any_command(), 0..60)) {
+    fn captured_never_exceeds_authorised_nor_refunded_captured(commands in any_run()) {
         let (mut authorised, mut captured, mut refunded) = (0, 0, 0);
         play::<Payment>(commands, |_, _, outcome, _| {
             for event in outcome.iter().flatten() {
@@ -418,7 +425,7 @@ proptest! {
     }
 
     #[test]
-    fn each_effect_is_intended_once_and_answered_once(commands in prop::collection::vec(any_command(), 0..60)) {
+    fn each_effect_is_intended_once_and_answered_once(commands in any_run()) {
         let mut events = Vec::new();
         play::<Payment>(commands, |_, _, outcome, _| events.extend(outcome.iter().flatten().cloned()));
         let intent = |event: &PaymentEvent| event.event_type().ends_with("Requested");
@@ -429,7 +436,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_command_again_changes_nothing(commands in prop::collection::vec(any_command(), 0..60)) {
+    fn the_same_command_again_changes_nothing(commands in any_run()) {
         play::<Payment>(commands, |_, command, outcome, after| {
             if outcome.is_ok() {
                 assert_eq!(after.decide(command.clone()), Ok(vec![]), "{command:?} again");
@@ -438,7 +445,7 @@ proptest! {
     }
 
     #[test]
-    fn every_new_command_of_the_saga_ends_in_an_event(commands in prop::collection::vec(any_command(), 0..60)) {
+    fn every_new_command_of_the_saga_ends_in_an_event(commands in any_run()) {
         play::<Payment>(commands, |before, command, outcome, _| {
             let key = match command {
                 PaymentCommand::Authorise { effect_key, .. } | PaymentCommand::Void { effect_key, .. }
@@ -453,17 +460,4 @@ proptest! {
             }
         });
     }
-}
-#[test]
-fn zz_reach() {
-    use proptest::{strategy::ValueTree, test_runner::TestRunner};
-    let mut runner = TestRunner::deterministic();
-    let mut counts = std::collections::BTreeMap::new();
-    for _ in 0..256 {
-        let commands = prop::collection::vec(any_command(), 0..60).new_tree(&mut runner).expect("tree").current();
-        let mut seen = std::collections::BTreeSet::new();
-        play::<Payment>(commands, |_, _, outcome, _| for e in outcome.iter().flatten() { seen.insert(e.event_type()); });
-        for s in seen { *counts.entry(s).or_insert(0) += 1; }
-    }
-    println!("{counts:#?}");
 }
