@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tantivy::schema::{BytesOptions, Field, Schema};
@@ -53,6 +54,28 @@ impl IndexFolder {
             self.write("previous", before)?;
         }
         self.write("current", Some(generation))
+    }
+
+    /// Asks whoever writes to stand still until released, or until the time is over.
+    pub(crate) fn hold(&self, at_most: Duration) -> io::Result<()> {
+        std::fs::create_dir_all(&self.path)?;
+        std::fs::File::create(self.path.join("hold"))?.write_all(at_most.as_millis().to_string().as_bytes())
+    }
+
+    pub(crate) fn release(&self) -> io::Result<()> {
+        self.write("hold", None)
+    }
+
+    pub(crate) fn held(&self) -> io::Result<bool> {
+        let path = self.path.join("hold");
+        let (text, since) =
+            match std::fs::read_to_string(&path).and_then(|text| Ok((text, path.metadata()?.modified()?))) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                outcome => outcome?,
+            };
+        let at_most = Duration::from_millis(text.parse().unwrap_or(0));
+        // A hold from the future comes of a clock that was set back: nobody would ever release it.
+        Ok(since.elapsed().is_ok_and(|age| age < at_most))
     }
 
     /// The numbers of all generations that lie here.

@@ -32,6 +32,9 @@ const SWITCH_RETRIES: usize = 3;
 /// How often a reader in another process than the projector looks whether a position has been reached.
 const POLL: Duration = Duration::from_millis(5);
 
+/// The live generation, its head, the shard's checkpoint, the document, and whether the shard was still there after that.
+type Found = (Option<Generation>, Option<String>, Option<String>, Option<Vec<u8>>, bool);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum View {
     Order,
@@ -147,13 +150,7 @@ impl Views {
             let mut read = pipe();
             read.get(names.active()).get(names.head(generation)).get(&keys.at);
             read.hget(&keys.documents, name.as_ref()).exists(&keys.at);
-            let (active, head, at, json, there): (
-                Option<Generation>,
-                Option<String>,
-                Option<String>,
-                Option<Vec<u8>>,
-                bool,
-            ) = self.redis.run(&read).await.map_err(unavailable)?;
+            let (active, head, at, json, there): Found = self.redis.run(&read).await.map_err(unavailable)?;
             match active {
                 Some(active) if active == generation => {
                     let head = self.head(&names, head)?;

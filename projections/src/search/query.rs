@@ -4,7 +4,6 @@ use std::ops::Bound;
 
 use tantivy::{
     Index, Term,
-    collector::Count,
     query::{BooleanQuery, BoostQuery, ConstScoreQuery, FuzzyTermQuery, Occur, Query, RangeQuery, TermQuery},
     schema::{Field, IndexRecordOption, TextFieldIndexing, TextOptions},
     tokenizer::{AsciiFoldingFilter, LowerCaser, RemoveLongFilter, SimpleTokenizer, TextAnalyzer, TokenStream},
@@ -135,8 +134,4 @@ pub(crate) fn behind(later: Box<dyn Query>, same: Box<dyn Query>, id: Field, las
     let later_id = RangeQuery::new(Bound::Excluded(Term::from_field_text(id, last_id)), Bound::Unbounded);
     let same_key = BooleanQuery::intersection(vec![same, Box::new(later_id)]);
     any_of(vec![later, Box::new(same_key)])
-}
-
-pub(crate) const fn count() -> Count {
-    Count
 }

@@ -1,0 +1,72 @@
+//! Builds a generation from the log while another one answers, and opens the one that a projector follows with.
+
+use events::{Log, Position};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config,
+    catch_up::{Pace, bounded, catch_up},
+    failure::ProjectionError,
+    names::Generation,
+    store::{OpenGeneration, Store},
+};
+
+/// The generation under construction, from where it was left, or a new one.
+pub(crate) async fn open_construction<S: Store>(
+    store: &S,
+    log: &Log,
+    cached: usize,
+) -> Result<S::Open, ProjectionError> {
+    if let Some(generation) = store.building().await? {
+        match store.open(generation, cached).await {
+            Err(ProjectionError::Lost { .. } | ProjectionError::Outdated { .. }) => {
+                store.drop_generation(generation).await?
+            }
+            outcome => return outcome,
+        }
+    }
+    let generation = store.start_building(log.id()).await?;
+    store.open(generation, cached).await
+}
+
+/// Folds up to the head of the log; again, while that moves away by more than a page.
+pub(crate) async fn build_to_head<S: Store>(
+    open: &mut S::Open,
+    log: &Log,
+    pace: Pace,
+    stop: &CancellationToken,
+    progress: &mut (dyn FnMut(Position, Position) + Send),
+) -> Result<(), ProjectionError> {
+    loop {
+        let head = bounded(S::NAME, log.head()).await?;
+        let behind = head.0 - open.folded().position.0;
+        if behind > 0 {
+            catch_up(S::NAME, open, log, head, pace, stop, &mut |position| progress(position, head)).await?;
+        }
+        if behind <= i64::from(pace.page) {
+            return Ok(());
+        }
+    }
+}
+
+/// Drops every generation but the one that answers, the one before it, and the one under construction.
+pub(crate) async fn sweep<S: Store>(store: &S) -> Result<(), ProjectionError> {
+    let kept: [Option<Generation>; 3] = [store.active().await?, store.previous().await?, store.building().await?];
+    for generation in store.generations().await? {
+        if !kept.contains(&Some(generation)) {
+            tracing::info!(projection = S::NAME, generation, "an old generation is dropped");
+            store.drop_generation(generation).await?;
+        }
+    }
+    Ok(())
+}
+
+/// While building, documents are written once for many pages.
+pub(crate) fn building_pace(config: &Config) -> Pace {
+    Pace { page: config.rebuild_page_size.max(1), batch: config.rebuild_batch.max(1) as usize }
+}
+
+/// A little behind: page by page.
+pub(crate) fn following_pace(config: &Config) -> Pace {
+    Pace { page: config.page_size.max(1), batch: config.page_size.max(1) as usize }
+}

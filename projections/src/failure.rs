@@ -1,0 +1,129 @@
+//! Why a projection cannot go on, and what becomes of it then.
+
+use std::time::Duration;
+
+use events::LogError;
+
+use crate::{checkpoint_text::BadCheckpoint, names::Generation, redis_store::RedisFailure};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectionError {
+    #[error("{projection} cannot read the log")]
+    Log { projection: &'static str, source: LogError },
+    #[error("{projection} waited too long for the log")]
+    LogSlow { projection: &'static str },
+    #[error("{projection} cannot use Redis")]
+    Redis { projection: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    /// Redis would throw documents away to make room, and a reader would take an order for one that does not exist.
+    #[error("Redis must not evict: set maxmemory-policy to noeviction (it is {policy})")]
+    Evicts { policy: String },
+    #[error("{projection} cannot use its index")]
+    Index { projection: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    /// One writer per index, ever.
+    #[error("the index of {projection} is being written by another process, which holds its lock in {folder}")]
+    Locked { projection: &'static str, folder: String },
+    /// Somebody else moved the checkpoint: another projector runs, or another rebuild.
+    #[error("{projection} is being written by somebody else: expected {expected:?}, found {found:?}")]
+    Fenced { projection: &'static str, expected: String, found: String },
+    /// The store was emptied or damaged. What was there is built again from the log.
+    #[error("generation {generation} of {projection} is lost: {what}")]
+    Lost { projection: &'static str, generation: u32, what: String },
+    /// Another generation was made the live one.
+    #[error("generation {generation} of {projection} no longer answers")]
+    Superseded { projection: &'static str, generation: u32 },
+    /// Written by another version of the fold.
+    #[error(
+        "generation {generation} of {projection} was built by version {built_by} of its fold, this release has {ours}"
+    )]
+    Outdated { projection: &'static str, generation: u32, built_by: u32, ours: u32 },
+    #[error("there is no projection {0:?}")]
+    Unknown(String),
+    /// The rebuilt documents are not those that are live, although the same code made them: nothing was switched.
+    #[error(
+        "{projection}: the rebuilt generation differs from the live one in {count} documents, such as {examples:?}; nothing was switched"
+    )]
+    Different { projection: &'static str, count: usize, examples: Vec<String> },
+    /// The live generation kept moving while it was to be compared.
+    #[error("{projection}: the live generation did not stand still to be compared; try again")]
+    Restless { projection: &'static str },
+    #[error("the rebuild of {projection} was stopped at {position}; starting it again resumes there")]
+    Interrupted { projection: &'static str, position: String },
+    #[error("a task of {projection} died")]
+    Died { projection: &'static str, source: tokio::task::JoinError },
+}
+
+/// What a projector does about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Open again, at once: the world has changed in a way that is known.
+    Reopen,
+    /// Open again after a pause.
+    Retry,
+    /// Stand still until a person has acted, or the other writer has gone.
+    Stop,
+}
+
+impl ProjectionError {
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Self::Superseded { .. } => Remedy::Reopen,
+            Self::LogSlow { .. }
+            | Self::Redis { .. }
+            | Self::Evicts { .. }
+            | Self::Index { .. }
+            | Self::Locked { .. }
+            | Self::Lost { .. } => Remedy::Retry,
+            Self::Log { source, .. } if source.is_transient() => Remedy::Retry,
+            Self::Restless { .. } | Self::Interrupted { .. } => Remedy::Retry,
+            Self::Log { .. }
+            | Self::Fenced { .. }
+            | Self::Outdated { .. }
+            | Self::Unknown(_)
+            | Self::Different { .. }
+            | Self::Died { .. } => Remedy::Stop,
+        }
+    }
+}
+
+/// Makes errors of one projection, so that they say whose they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whose(pub(crate) &'static str);
+
+impl Whose {
+    pub(crate) fn log(self) -> impl FnOnce(LogError) -> ProjectionError {
+        move |source| ProjectionError::Log { projection: self.0, source }
+    }
+
+    pub(crate) fn redis(self) -> impl FnOnce(RedisFailure) -> ProjectionError {
+        move |source| ProjectionError::Redis { projection: self.0, source: source.into() }
+    }
+
+    pub(crate) fn lost(self, generation: Generation, what: impl Into<String>) -> ProjectionError {
+        ProjectionError::Lost { projection: self.0, generation, what: what.into() }
+    }
+
+    pub(crate) fn unreadable(self, generation: Generation) -> impl FnOnce(BadCheckpoint) -> ProjectionError {
+        move |error| self.lost(generation, error.to_string())
+    }
+
+    pub(crate) fn fenced(self, expected: String, found: String) -> ProjectionError {
+        ProjectionError::Fenced { projection: self.0, expected, found }
+    }
+}
+
+/// An error with all that caused it, for a state that people read.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Pauses between attempts, growing from a quarter of a second to ten seconds.
+pub(crate) fn pause(attempt: u32) -> Duration {
+    Duration::from_millis(250 * 2_u64.pow(attempt.min(6))).min(Duration::from_secs(10))
+}

@@ -1,0 +1,261 @@
+//! One projection's life: open or build, catch up, follow; and after any failure again, as the failure asks.
+
+use std::{sync::Arc, time::Duration};
+
+use events::{Log, Position};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config, Handle, ProjectionState,
+    build::{build_to_head, building_pace, following_pace, open_construction, sweep},
+    catch_up::{bounded, catch_up},
+    failure::{ProjectionError, Remedy, Whose, chain, pause},
+    names::Generation,
+    pass::Pass,
+    store::{EventPage, OpenGeneration, Signals, Store},
+};
+
+/// How often a projection that has nothing to do looks whether its store is still there and still its own.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How often one that stands still looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOK_WHEN_STOPPED: Duration = Duration::from_secs(2);
+
+/// A hold that is never released is forgotten after this.
+const HOLD_MAX: Duration = Duration::from_secs(60);
+
+/// Searches that wait may have this many commits a second.
+const COMMIT_GAP: Duration = Duration::from_millis(50);
+
+/// Somebody asked for a commit shortly before the events that he waits for came.
+const ASKED_FOR: Duration = Duration::from_secs(1);
+
+/// Another writer that has not moved in so many looks, although the log has, is gone.
+const STILL_LOOKS: u32 = 5;
+
+pub(crate) struct Follower<S: Store> {
+    pub(crate) store: S,
+    pub(crate) config: Arc<Config>,
+    pub(crate) log: Log,
+    pub(crate) pass: Pass,
+    pub(crate) handle: Handle,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl<S: Store> Follower<S> {
+    pub(crate) async fn run(self) {
+        let mut distrusted = None;
+        let mut attempt = 0;
+        while !self.shutdown.is_cancelled() {
+            let since = Instant::now();
+            let failure = match self.follow(distrusted.take()).await {
+                Ok(()) => return,
+                Err(failure) => failure,
+            };
+            if self.shutdown.is_cancelled() {
+                return;
+            }
+            attempt = if since.elapsed() > Duration::from_secs(60) { 0 } else { attempt + 1 };
+            if let ProjectionError::Lost { generation, .. } = &failure {
+                distrusted = Some(*generation);
+            }
+            self.recover(&failure, attempt).await;
+        }
+    }
+
+    async fn recover(&self, failure: &ProjectionError, attempt: u32) {
+        let reason = chain(failure);
+        match failure.remedy() {
+            Remedy::Reopen => {
+                tracing::info!(projection = S::NAME, reason, "a projection goes on with another generation")
+            }
+            Remedy::Retry => {
+                tracing::warn!(projection = S::NAME, error = reason, attempt, "a projection tries again");
+                self.handle.set_state(S::NAME, ProjectionState::Retrying { reason });
+                self.shutdown.run_until_cancelled(tokio::time::sleep(pause(attempt))).await;
+            }
+            Remedy::Stop => {
+                tracing::error!(projection = S::NAME, error = reason, "a projection has stopped");
+                self.handle.set_state(S::NAME, ProjectionState::Stopped { reason });
+                self.shutdown.run_until_cancelled(self.stand_still(failure)).await;
+            }
+        }
+    }
+
+    /// Until another generation answers (somebody rebuilt), or the other writer has gone.
+    async fn stand_still(&self, failure: &ProjectionError) {
+        let fenced = matches!(failure, ProjectionError::Fenced { .. });
+        let before = self.store.active().await.ok().flatten();
+        let (mut last, mut still) = (None, 0);
+        loop {
+            tokio::time::sleep(LOOK_WHEN_STOPPED).await;
+            let Ok(active) = self.store.active().await else { continue };
+            if active != before {
+                return;
+            }
+            let (true, Some(generation)) = (fenced, active) else { continue };
+            let Ok(Some(standing)) = self.store.peek(generation).await else { continue };
+            let Ok(head) = bounded(S::NAME, self.log.head()).await else { continue };
+            let position = standing.checkpoint.position;
+            still = if last == Some(position) && head > position { still + 1 } else { 0 };
+            last = Some(position);
+            if still >= STILL_LOOKS {
+                tracing::warn!(projection = S::NAME, "the other writer does not move any more: this one takes over");
+                return;
+            }
+        }
+    }
+
+    async fn follow(&self, distrusted: Option<Generation>) -> Result<(), ProjectionError> {
+        self.store.preflight().await?;
+        let mut open = self.ready(distrusted).await?;
+        self.moved(&open);
+        loop {
+            let Some(pages) = self.pass.join().await else { return open.close().await };
+            let head = bounded(S::NAME, self.log.head()).await?;
+            self.catch_up_to(&mut open, head).await?;
+            self.handle.set_state(S::NAME, ProjectionState::Following);
+            self.follow_pass(&mut open, pages).await?;
+            if self.shutdown.is_cancelled() {
+                return open.close().await;
+            }
+        }
+    }
+
+    /// The generation that answers, or a new one where there is none, or none that can be trusted.
+    async fn ready(&self, distrusted: Option<Generation>) -> Result<S::Open, ProjectionError> {
+        if let Some(generation) = self.store.active().await?.filter(|active| Some(*active) != distrusted) {
+            match self.store.open(generation, self.config.cached_documents).await {
+                Err(ProjectionError::Lost { what, .. }) => {
+                    tracing::warn!(projection = S::NAME, generation, what, "a projection was lost and is built again");
+                }
+                // The old one goes on answering until the new one is there.
+                Err(ProjectionError::Outdated { built_by, ours, .. }) => {
+                    tracing::info!(
+                        projection = S::NAME,
+                        generation,
+                        built_by,
+                        ours,
+                        "a projection is built by its new version"
+                    );
+                }
+                outcome => return outcome,
+            }
+        }
+        self.build().await
+    }
+
+    async fn build(&self) -> Result<S::Open, ProjectionError> {
+        let mut open = open_construction(&self.store, &self.log, self.config.cached_documents).await?;
+        let generation = open.generation();
+        let mut tell = |position: Position, target: Position| {
+            let (position, target) = (position.0, target.0);
+            self.handle.set_state(S::NAME, ProjectionState::Building { generation, position, target });
+        };
+        let from = open.folded().position;
+        build_to_head::<S>(&mut open, &self.log, building_pace(&self.config), &self.shutdown, &mut tell).await?;
+        self.store.switch_to(generation).await?;
+        sweep(&self.store).await?;
+        tracing::info!(projection = S::NAME, generation, %from, to = %open.written().position, "a projection was built");
+        Ok(open)
+    }
+
+    async fn catch_up_to(&self, open: &mut S::Open, to: Position) -> Result<(), ProjectionError> {
+        let behind = to.0 - open.folded().position.0;
+        if behind <= 0 {
+            return bounded(S::NAME, self.log.verify(open.folded())).await;
+        }
+        let far = behind > i64::from(self.config.rebuild_page_size);
+        let pace = if far { building_pace(&self.config) } else { following_pace(&self.config) };
+        catch_up(S::NAME, open, &self.log, to, pace, &self.shutdown, &mut |_| ()).await?;
+        self.moved(open);
+        Ok(())
+    }
+
+    /// Until the pass lets go of this projection, or shutdown.
+    async fn follow_pass(
+        &self,
+        open: &mut S::Open,
+        mut pages: mpsc::Receiver<EventPage>,
+    ) -> Result<(), ProjectionError> {
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut last_commit, mut asked) = (Instant::now(), None::<Instant>);
+        loop {
+            let unwritten = open.folded().position != open.written().position;
+            let urgent = asked.is_some_and(|asked| asked.elapsed() < ASKED_FOR);
+            let commit_at = last_commit + if urgent { COMMIT_GAP } else { self.config.commit_interval() };
+            tokio::select! {
+                () = self.shutdown.cancelled() => {
+                    if unwritten {
+                        self.write(open).await?;
+                    }
+                    return Ok(());
+                }
+                page = pages.recv() => {
+                    let Some(page) = page else { return Ok(()) };
+                    self.fold(open, &page).await?;
+                    if S::AT_ONCE {
+                        self.write(open).await?;
+                    }
+                }
+                () = tokio::time::sleep_until(commit_at), if unwritten => {
+                    self.write(open).await?;
+                    (last_commit, asked) = (Instant::now(), None);
+                }
+                () = self.handle.commit_wanted(S::NAME) => asked = Some(Instant::now()),
+                _ = heartbeat.tick() => {
+                    let signals = open.check().await?;
+                    self.heed(open, signals).await?;
+                }
+            }
+        }
+    }
+
+    async fn fold(&self, open: &mut S::Open, page: &EventPage) -> Result<(), ProjectionError> {
+        let Some(first) = page.first() else { return Ok(()) };
+        if first.position > open.folded().position.next() {
+            self.catch_up_to(open, Position(first.position.0 - 1)).await?;
+        }
+        open.fold(page).await
+    }
+
+    async fn write(&self, open: &mut S::Open) -> Result<(), ProjectionError> {
+        let signals = open.write().await?;
+        self.moved(open);
+        self.heed(open, signals).await
+    }
+
+    /// Stands still while somebody compares, and lets go of a generation that no longer answers.
+    async fn heed(&self, open: &mut S::Open, mut signals: Signals) -> Result<(), ProjectionError> {
+        let generation = open.generation();
+        let until = Instant::now() + HOLD_MAX;
+        let stood = signals.held;
+        loop {
+            match signals.active {
+                Some(active) if active == generation => (),
+                Some(_) => return Err(ProjectionError::Superseded { projection: S::NAME, generation }),
+                None => return Err(Whose(S::NAME).lost(generation, "nothing says that it answers")),
+            }
+            if !signals.held || Instant::now() >= until || self.shutdown.is_cancelled() {
+                break;
+            }
+            self.handle.set_state(S::NAME, ProjectionState::Held);
+            tokio::time::sleep(LOOK).await;
+            signals = open.check().await?;
+        }
+        if stood {
+            self.handle.set_state(S::NAME, ProjectionState::Following);
+        }
+        Ok(())
+    }
+
+    fn moved(&self, open: &S::Open) {
+        self.handle.moved(S::NAME, open.generation(), open.written().log_position());
+    }
+}

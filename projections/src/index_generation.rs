@@ -1,0 +1,227 @@
+//! All generations of a search index, and one of them open for writing, with the blocking work kept off the runtime's threads.
+
+use std::{collections::HashMap, marker::PhantomData, path::PathBuf, time::Duration};
+
+use events::{Checkpoint, LogId};
+use tantivy::Index;
+
+use crate::{
+    Config,
+    checkpoint_text::{CommitPayload, Digest},
+    failure::ProjectionError,
+    index_folder::IndexFolder,
+    index_writer::{Errors, Writer, contents, payload},
+    model::SearchModel,
+    names::Generation,
+    store::{EventPage, OpenGeneration, Signals, Standing, Store},
+};
+
+/// Commits by itself when so many documents wait.
+pub(crate) const PENDING_MAX: usize = 20_000;
+
+pub(crate) struct SearchIndexes<M: SearchModel> {
+    folder: IndexFolder,
+    /// Bytes.
+    memory: usize,
+    model: PhantomData<M>,
+}
+
+impl<M: SearchModel> SearchIndexes<M> {
+    pub(crate) fn new(config: &Config) -> Self {
+        let memory = config.index_memory_mb.max(16) << 20;
+        Self { folder: IndexFolder::new(&config.index_dir, M::NAME), memory, model: PhantomData }
+    }
+
+    async fn folder<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&IndexFolder) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, ProjectionError> {
+        let folder = self.folder.clone();
+        blocking::<M, _>(move || work(&folder).map_err(|error| errors::<M>(0).io(error))).await
+    }
+}
+
+fn errors<M: SearchModel>(generation: Generation) -> Errors {
+    Errors { generation, model: M::NAME }
+}
+
+async fn blocking<M: SearchModel, T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ProjectionError> + Send + 'static,
+) -> Result<T, ProjectionError> {
+    let outcome = tokio::task::spawn_blocking(work).await;
+    outcome.map_err(|source| ProjectionError::Died { projection: M::NAME, source })?
+}
+
+impl<M: SearchModel> Store for SearchIndexes<M>
+where
+    M::Fields: 'static,
+{
+    const NAME: &'static str = M::NAME;
+    const VERSION: u32 = M::VERSION;
+    const AT_ONCE: bool = false;
+    type Open = IndexGeneration<M>;
+
+    async fn preflight(&self) -> Result<(), ProjectionError> {
+        self.folder(|folder| std::fs::create_dir_all(folder.path())).await
+    }
+
+    async fn active(&self) -> Result<Option<Generation>, ProjectionError> {
+        self.folder(IndexFolder::current).await
+    }
+
+    async fn previous(&self) -> Result<Option<Generation>, ProjectionError> {
+        self.folder(IndexFolder::previous).await
+    }
+
+    async fn building(&self) -> Result<Option<Generation>, ProjectionError> {
+        self.folder(IndexFolder::building).await
+    }
+
+    async fn start_building(&self, log_id: &LogId) -> Result<Generation, ProjectionError> {
+        let (folder, memory, start) = (self.folder.clone(), self.memory, Checkpoint::start(log_id.clone()));
+        blocking::<M, _>(move || {
+            let io = |error| errors::<M>(0).io(error);
+            let generation = folder.generations().map_err(io)?.last().map_or(1, |last| last + 1);
+            Writer::<M>::create(&folder.generation(generation), generation, start, memory)?;
+            folder.set_building(Some(generation)).map_err(io)?;
+            Ok(generation)
+        })
+        .await
+    }
+
+    async fn open(&self, generation: Generation, cached: usize) -> Result<IndexGeneration<M>, ProjectionError> {
+        let (folder, memory) = (self.folder.clone(), self.memory);
+        let path = folder.generation(generation);
+        let writer = blocking::<M, _>(move || Writer::open(&path, generation, memory, cached)).await?;
+        Ok(IndexGeneration { folder, writer: Some(Box::new(writer)), generation })
+    }
+
+    async fn switch_to(&self, generation: Generation) -> Result<(), ProjectionError> {
+        self.folder(move |folder| {
+            folder.switch_to(generation)?;
+            folder.set_building(None)
+        })
+        .await
+    }
+
+    async fn drop_generation(&self, generation: Generation) -> Result<(), ProjectionError> {
+        self.folder(move |folder| folder.drop_generation(generation)).await
+    }
+
+    async fn generations(&self) -> Result<Vec<Generation>, ProjectionError> {
+        self.folder(IndexFolder::generations).await
+    }
+
+    async fn hold(&self, at_most: Duration) -> Result<(), ProjectionError> {
+        self.folder(move |folder| folder.hold(at_most)).await
+    }
+
+    async fn release(&self) -> Result<(), ProjectionError> {
+        self.folder(IndexFolder::release).await
+    }
+
+    async fn peek(&self, generation: Generation) -> Result<Option<Standing>, ProjectionError> {
+        let path = self.folder.generation(generation);
+        blocking::<M, _>(move || {
+            let index = Index::open_in_dir(&path).map_err(|error| errors::<M>(generation).index(&path, error))?;
+            let CommitPayload { head, digest } = payload::<M>(&index, &path, generation)?;
+            Ok(Some(Standing { checkpoint: head.checkpoint, digest, code_version: head.code_version }))
+        })
+        .await
+    }
+
+    async fn contents(&self, generation: Generation) -> Result<HashMap<String, u128>, ProjectionError> {
+        let path: PathBuf = self.folder.generation(generation);
+        blocking::<M, _>(move || contents::<M>(&path, generation)).await
+    }
+}
+
+pub(crate) struct IndexGeneration<M: SearchModel> {
+    folder: IndexFolder,
+    generation: Generation,
+    /// Away only while it works on a blocking thread.
+    writer: Option<Box<Writer<M>>>,
+}
+
+const AT_HOME: &str =
+    "the writer comes back from every piece of work, and whoever lost it with a panic opens the index anew";
+
+impl<M: SearchModel> IndexGeneration<M>
+where
+    M::Fields: 'static,
+{
+    fn writer(&self) -> &Writer<M> {
+        self.writer.as_deref().expect(AT_HOME)
+    }
+
+    async fn work(
+        &mut self,
+        work: impl FnOnce(&mut Writer<M>) -> Result<(), ProjectionError> + Send + 'static,
+    ) -> Result<(), ProjectionError> {
+        let mut writer = self.writer.take().expect(AT_HOME);
+        let (writer, outcome) = blocking::<M, _>(move || {
+            let outcome = work(&mut writer);
+            Ok((writer, outcome))
+        })
+        .await?;
+        self.writer = Some(writer);
+        outcome
+    }
+
+    async fn signals(&self) -> Result<Signals, ProjectionError> {
+        let folder = self.folder.clone();
+        blocking::<M, _>(move || {
+            let look = || Ok(Signals { active: folder.current()?, held: folder.held()? });
+            look().map_err(|error| errors::<M>(0).io(error))
+        })
+        .await
+    }
+}
+
+impl<M: SearchModel> OpenGeneration for IndexGeneration<M>
+where
+    M::Fields: 'static,
+{
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    fn folded(&self) -> &Checkpoint {
+        &self.writer().folded
+    }
+
+    fn written(&self) -> &Checkpoint {
+        &self.writer().committed
+    }
+
+    fn digest(&self) -> Digest {
+        self.writer().digest
+    }
+
+    async fn fold(&mut self, page: &EventPage) -> Result<(), ProjectionError> {
+        let page = EventPage::clone(page);
+        self.work(move |writer| {
+            writer.fold(&page)?;
+            if writer.dirty.len() >= PENDING_MAX { writer.commit() } else { Ok(()) }
+        })
+        .await
+    }
+
+    async fn write(&mut self) -> Result<Signals, ProjectionError> {
+        self.work(Writer::commit).await?;
+        self.signals().await
+    }
+
+    async fn check(&mut self) -> Result<Signals, ProjectionError> {
+        // A folder that somebody deleted: what is written into it from here on, nobody sees.
+        if !self.folder.generation(self.generation).join("meta.json").exists() {
+            return Err(crate::failure::Whose(M::NAME).lost(self.generation, "its folder is gone"));
+        }
+        self.signals().await
+    }
+
+    async fn close(mut self) -> Result<(), ProjectionError> {
+        let writer = self.writer.take().expect(AT_HOME);
+        blocking::<M, _>(move || writer.close()).await
+    }
+}

@@ -1,0 +1,127 @@
+//! The one pass over the log that serves all projections: a page is read once and given to everybody who follows.
+//!
+//! Whoever does not take a page in time leaves the pass, so that a slow index never holds up the views; it catches up by itself and
+//! joins again.
+
+use std::{sync::Arc, time::Duration};
+
+use events::{Log, LogError, Tail, Wake};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{catch_up::LOG_TIMEOUT, failure::chain, handle::Handle, store::EventPage};
+
+/// Pages that wait for one projection.
+const QUEUE: usize = 8;
+
+/// How long the others wait for one whose queue is full.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// After the log could not be read.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Projections that wait to be let in.
+const DOOR: usize = 32;
+
+/// A projection's way into the pass. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Pass(mpsc::Sender<Join>);
+
+#[derive(Debug)]
+struct Join {
+    pages: mpsc::Sender<EventPage>,
+    joined: oneshot::Sender<()>,
+}
+
+impl Pass {
+    pub(crate) fn new() -> (Self, PassEnd) {
+        let (send, receive) = mpsc::channel(DOOR);
+        (Self(send), PassEnd(receive))
+    }
+
+    /// From the answer on, every page that is read is given to the receiver, until it is too slow or the log cannot be read: then the
+    /// receiver ends. Who joins looks at the head of the log afterwards for what came before.
+    pub(crate) async fn join(&self) -> Option<mpsc::Receiver<EventPage>> {
+        let (pages, receiver) = mpsc::channel(QUEUE);
+        let (joined, answer) = oneshot::channel();
+        self.0.send(Join { pages, joined }).await.ok()?;
+        answer.await.ok()?;
+        Some(receiver)
+    }
+}
+
+/// What the pass itself holds.
+#[derive(Debug)]
+pub(crate) struct PassEnd(mpsc::Receiver<Join>);
+
+pub(crate) async fn run(
+    mut door: PassEnd,
+    log: Log,
+    wake: Wake,
+    page_size: u32,
+    handle: Handle,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let first = tokio::select! {
+            () = shutdown.cancelled() => return,
+            join = door.0.recv() => match join {
+                Some(join) => join,
+                None => return,
+            },
+        };
+        match pass(&mut door, first, &log, &wake, page_size, &handle, &shutdown).await {
+            Ok(()) => (),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the pass over the log ended and begins again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        if shutdown.is_cancelled() {
+            return;
+        }
+    }
+}
+
+/// From the first member to the last one that leaves.
+async fn pass(
+    door: &mut PassEnd,
+    first: Join,
+    log: &Log,
+    wake: &Wake,
+    page_size: u32,
+    handle: &Handle,
+    shutdown: &CancellationToken,
+) -> Result<(), LogError> {
+    let mut tail = Tail::open(log.clone(), log.head_checkpoint().await?, wake, page_size).await?;
+    handle.saw_log(tail.checkpoint().position);
+    let mut members = vec![first.pages];
+    let _ = first.joined.send(());
+    while !members.is_empty() {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            Some(join) = door.0.recv() => {
+                members.push(join.pages);
+                let _ = join.joined.send(());
+            }
+            page = tokio::time::timeout(LOG_TIMEOUT, tail.next_page()) => {
+                // Nothing came for a long time: the log is quiet, or a question to it was lost. Asking again serves both.
+                let Ok(page) = page else { continue };
+                let page = Arc::new(page?);
+                handle.saw_log(tail.checkpoint().position);
+                deliver(&mut members, &page).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn deliver(members: &mut Vec<mpsc::Sender<EventPage>>, page: &EventPage) {
+    let mut staying = Vec::with_capacity(members.len());
+    for member in members.drain(..) {
+        if let Ok(Ok(())) = tokio::time::timeout(PATIENCE, member.send(EventPage::clone(page))).await {
+            staying.push(member);
+        }
+    }
+    *members = staying;
+}

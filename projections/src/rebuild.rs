@@ -1,0 +1,316 @@
+//! Rebuild, blue and green: a new generation beside the one that answers, compared with it at the same position, switched in one step.
+//!
+//! Sends nothing and decides nothing. Stopped half-way, it resumes where it was; the generation before is kept until the next rebuild.
+
+use std::time::{Duration, Instant};
+
+use events::{Log, LogError, Position};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Certificate, Config, CustomerOrders, OrderIndex, OrderView, ProductIndex, ProductView, Progress, ReadModel,
+    RebuildOptions, StockView,
+    build::{build_to_head, building_pace, open_construction, sweep},
+    catch_up::{Pace, catch_up},
+    failure::ProjectionError,
+    index_generation::SearchIndexes,
+    names::Generation,
+    redis_views::RedisViews,
+    store::{OpenGeneration, Standing, Store},
+};
+
+/// The live projector stands still at most this long while it is compared.
+const HOLD: Duration = Duration::from_secs(30);
+const ATTEMPTS: usize = 10;
+
+/// Two looks this far apart that see the same: nobody is writing.
+const STILL: Duration = Duration::from_millis(40);
+const STILL_LOOKS: usize = 50;
+
+/// A live generation that is behind and does not move for so many looks has no projector: it is brought forward here.
+const UNMOVED_LOOKS: usize = 50;
+
+/// How many names of differing documents are told.
+const EXAMPLES: usize = 20;
+
+/// Calls a function with the store of the projection of that name.
+macro_rules! with_store {
+    ($name:expr, $config:expr, $store:ident => $do:expr) => {
+        match $name {
+            name if name == OrderView::NAME => {
+                let $store = RedisViews::<OrderView>::new($config)?;
+                $do
+            }
+            name if name == CustomerOrders::NAME => {
+                let $store = RedisViews::<CustomerOrders>::new($config)?;
+                $do
+            }
+            name if name == StockView::NAME => {
+                let $store = RedisViews::<StockView>::new($config)?;
+                $do
+            }
+            name if name == ProductView::NAME => {
+                let $store = RedisViews::<ProductView>::new($config)?;
+                $do
+            }
+            name if name == ProductIndex::NAME => {
+                let $store = SearchIndexes::<ProductIndex>::new($config);
+                $do
+            }
+            name if name == OrderIndex::NAME => {
+                let $store = SearchIndexes::<OrderIndex>::new($config);
+                $do
+            }
+            name => Err(ProjectionError::Unknown(name.into())),
+        }
+    };
+}
+
+/// Rebuilds a projection from the first event while the live one answers, and switches to it if they are equal.
+///
+/// # Errors
+/// `Unknown`: no such projection. `Different`: they are not equal; nothing was switched. `Interrupted`: stopped; the next call resumes.
+/// `Fenced` or `Locked`: another rebuild of the same projection is running.
+pub async fn rebuild(
+    name: &str,
+    config: &Config,
+    log: &Log,
+    options: &RebuildOptions,
+    progress: &mut (dyn FnMut(Progress) + Send),
+    stop: &CancellationToken,
+) -> Result<Certificate, ProjectionError> {
+    with_store!(name, config, store => Rebuild { store, config, log, options, stop }.run(progress).await)
+}
+
+/// Makes the generation before the live one again, where it is still kept; the projector brings it up to date. Returns its number.
+pub async fn switch_back(name: &str, config: &Config) -> Result<u32, ProjectionError> {
+    with_store!(name, config, store => back(&store).await)
+}
+
+/// Drops the generation before the live one.
+pub async fn drop_previous(name: &str, config: &Config) -> Result<(), ProjectionError> {
+    with_store!(name, config, store => match store.previous().await? {
+        Some(previous) => store.drop_generation(previous).await,
+        None => Ok(()),
+    })
+}
+
+async fn back<S: Store>(store: &S) -> Result<u32, ProjectionError> {
+    let nothing =
+        || ProjectionError::Lost { projection: S::NAME, generation: 0, what: "no generation before it is kept".into() };
+    let previous = store.previous().await?.ok_or_else(nothing)?;
+    store.peek(previous).await?;
+    store.switch_to(previous).await?;
+    Ok(previous)
+}
+
+struct Rebuild<'a, S> {
+    store: S,
+    config: &'a Config,
+    log: &'a Log,
+    options: &'a RebuildOptions,
+    stop: &'a CancellationToken,
+}
+
+/// What the comparison found.
+struct Comparison {
+    equal: bool,
+    documents: bool,
+    differences: Vec<String>,
+    count: usize,
+}
+
+impl Comparison {
+    /// There is nothing that this could be compared with.
+    const fn none(equal: bool) -> Self {
+        Self { equal, documents: false, differences: Vec::new(), count: 0 }
+    }
+}
+
+impl<S: Store> Rebuild<'_, S> {
+    async fn run(self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Certificate, ProjectionError> {
+        let started = Instant::now();
+        self.store.preflight().await?;
+        if self.options.from_scratch
+            && let Some(half_built) = self.store.building().await?
+        {
+            self.store.drop_generation(half_built).await?;
+        }
+        let mut open = open_construction(&self.store, self.log, self.options.cached_documents).await?;
+        let from = open.folded().log_position();
+        let mut tell = |position: Position, target: Position| {
+            let events_per_s = rate(position.0 - from.position.0, started.elapsed());
+            progress(Progress { position: position.0, target: target.0, events_per_s });
+        };
+        build_to_head::<S>(&mut open, self.log, building_pace(self.config), self.stop, &mut tell).await?;
+        let live = self.store.active().await?;
+        let compared = match live {
+            Some(live) => self.compare(live, &mut open).await,
+            None => Ok(Comparison::none(true)),
+        };
+        let finished = match compared {
+            Ok(comparison) => self.finish(open, live, comparison, from.position, started).await,
+            Err(error) => Err(error),
+        };
+        self.store.release().await?;
+        sweep(&self.store).await?;
+        finished
+    }
+
+    async fn finish(
+        &self,
+        open: S::Open,
+        live: Option<Generation>,
+        comparison: Comparison,
+        from: Position,
+        started: Instant,
+    ) -> Result<Certificate, ProjectionError> {
+        let Comparison { equal, documents: documents_compared, differences, count } = comparison;
+        if count > 0 && !self.options.accept_differences {
+            return Err(ProjectionError::Different { projection: S::NAME, count, examples: differences });
+        }
+        let (generation, written, digest) = (open.generation(), open.written().clone(), open.digest());
+        // Gives the lock of an index back before the projector wants it.
+        open.close().await?;
+        events::crash::point("projections::before_switch");
+        self.store.switch_to(generation).await?;
+        let (events, duration) = (written.position.0 - from.0, started.elapsed());
+        Ok(Certificate {
+            projection: S::NAME.into(),
+            code_version: format!("{} v{}", S::NAME, S::VERSION),
+            generation,
+            compared_with: live,
+            from: events::LogPosition::new(self.log.id().clone(), from).to_string(),
+            to: written.log_position().to_string(),
+            events,
+            documents: digest.count,
+            hash: format!("{:032x}", digest.sum),
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            events_per_s: rate(events, duration),
+            equal,
+            documents_compared,
+            differences,
+        })
+    }
+
+    /// Compares both at the same position. The live one stands still while that lasts and until the switch.
+    async fn compare(&self, live: Generation, open: &mut S::Open) -> Result<Comparison, ProjectionError> {
+        for _ in 0..ATTEMPTS {
+            if !self.live_reaches(live, open.folded().position).await? {
+                return Ok(Comparison::none(false));
+            }
+            self.store.hold(HOLD).await?;
+            if let Some(comparison) = self.compare_held(live, open).await? {
+                return Ok(comparison);
+            }
+            self.store.release().await?;
+        }
+        Err(ProjectionError::Restless { projection: S::NAME })
+    }
+
+    /// Waits until the live generation is not behind the new one; brings it forward where no projector does. False: it is not one that
+    /// could be compared, because it is lost or was built by another version.
+    async fn live_reaches(&self, live: Generation, wanted: Position) -> Result<bool, ProjectionError> {
+        let (mut last, mut unmoved) = (None, 0);
+        loop {
+            let standing = match self.store.peek(live).await {
+                Err(ProjectionError::Lost { .. }) => return Ok(false),
+                outcome => outcome?,
+            };
+            if let Some(standing) = &standing {
+                if standing.code_version != S::VERSION {
+                    return Ok(false);
+                }
+                if standing.checkpoint.position >= wanted {
+                    return Ok(true);
+                }
+            }
+            unmoved = if last == standing { unmoved + 1 } else { 0 };
+            last = standing;
+            if unmoved >= UNMOVED_LOOKS {
+                match self.bring_forward(live, wanted).await {
+                    // A projector is there after all.
+                    Err(ProjectionError::Fenced { .. } | ProjectionError::Locked { .. }) => unmoved = 0,
+                    // What stands there comes of another history; whoever accepts differences replaces it.
+                    Err(ProjectionError::Log { source: LogError::HistoryChanged { .. }, .. })
+                        if self.options.accept_differences =>
+                    {
+                        return Ok(false);
+                    }
+                    outcome => outcome?,
+                }
+            }
+            if self.stop.is_cancelled() {
+                let position = events::LogPosition::new(self.log.id().clone(), wanted).to_string();
+                return Err(ProjectionError::Interrupted { projection: S::NAME, position });
+            }
+            tokio::time::sleep(STILL).await;
+        }
+    }
+
+    async fn bring_forward(&self, live: Generation, to: Position) -> Result<(), ProjectionError> {
+        let mut open = self.store.open(live, self.options.cached_documents).await?;
+        catch_up(S::NAME, &mut open, self.log, to, self.pace(), self.stop, &mut |_| ()).await?;
+        open.close().await
+    }
+
+    /// None: the live generation was not to be held still.
+    async fn compare_held(&self, live: Generation, open: &mut S::Open) -> Result<Option<Comparison>, ProjectionError> {
+        let Some(standing) = self.stands_still(live).await? else { return Ok(None) };
+        if standing.checkpoint.position < open.folded().position {
+            return Ok(None);
+        }
+        catch_up(S::NAME, open, self.log, standing.checkpoint.position, self.pace(), self.stop, &mut |_| ()).await?;
+        let digests_equal = standing.digest == open.digest() && standing.checkpoint == *open.written();
+        let few = usize::try_from(open.digest().count.max(standing.digest.count))
+            .is_ok_and(|count| count <= self.options.compare_documents_max);
+        let comparison = if few {
+            self.compare_documents(live, open.generation(), digests_equal).await?
+        } else {
+            let count = usize::from(!digests_equal);
+            let differences = if digests_equal { Vec::new() } else { vec!["(count and sum of hashes)".into()] };
+            Comparison { equal: digests_equal, documents: false, differences, count }
+        };
+        let unmoved = self.store.peek(live).await? == Some(standing);
+        Ok(unmoved.then_some(comparison))
+    }
+
+    async fn compare_documents(
+        &self,
+        live: Generation,
+        new: Generation,
+        digests_equal: bool,
+    ) -> Result<Comparison, ProjectionError> {
+        let (old, new) = (self.store.contents(live).await?, self.store.contents(new).await?);
+        let changed = new.iter().filter(|(name, hash)| old.get(*name) != Some(hash)).map(|(name, _)| name);
+        let gone = old.keys().filter(|name| !new.contains_key(*name));
+        let mut differences = changed.chain(gone).cloned().collect::<Vec<_>>();
+        differences.sort_unstable();
+        let count = differences.len().max(usize::from(!digests_equal));
+        differences.truncate(EXAMPLES);
+        Ok(Comparison { equal: count == 0, documents: true, differences, count })
+    }
+
+    /// Two looks in a row that see the same.
+    async fn stands_still(&self, live: Generation) -> Result<Option<Standing>, ProjectionError> {
+        let mut last = None;
+        for _ in 0..STILL_LOOKS {
+            let standing = self.store.peek(live).await?;
+            if standing.is_some() && standing == last {
+                return Ok(standing);
+            }
+            last = standing;
+            tokio::time::sleep(STILL).await;
+        }
+        Ok(None)
+    }
+
+    fn pace(&self) -> Pace {
+        building_pace(self.config)
+    }
+}
+
+fn rate(events: i64, duration: Duration) -> f64 {
+    let seconds = duration.as_secs_f64();
+    if seconds > 0.0 { events as f64 / seconds } else { 0.0 }
+}
