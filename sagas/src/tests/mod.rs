@@ -1,0 +1,5 @@
+//! The rules of the table, and the whole saga against real servers.
+
+mod play;
+mod properties;
+mod table;
