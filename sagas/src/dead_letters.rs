@@ -7,7 +7,7 @@ use events::{
     CommandId,
     bus::{COMMANDS_EXCHANGE, DEAD_LETTER_QUEUE},
 };
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use lapin::{
     BasicProperties,
     message::Delivery,
@@ -102,7 +102,7 @@ pub(crate) async fn send_again(pool: &PgPool, publisher: &Publisher) -> Result<(
 
 /// Moves dead letters from the broker into the table until shutdown.
 pub(crate) async fn drain(store: &EventStore, broker: Broker, shutdown: &CancellationToken) -> Result<(), Error> {
-    broker.supervise(shutdown, async |link| session(store.log().pool(), &link).await).await
+    broker.supervise(shutdown, |link| async move { session(store.log().pool(), &link).await }.boxed()).await
 }
 
 async fn session(pool: &PgPool, link: &Link) -> Result<(), BusError> {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::future::BoxFuture;
 use sqlx::PgPool;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -15,12 +16,12 @@ use crate::{Error, error::chain};
 /// Runs `work` whenever this process owns the lease, until shutdown or a failure that needs a person.
 ///
 /// `work` is given a token that is cancelled at shutdown, and is dropped when the lease is lost.
-pub(crate) async fn while_owner(
+pub(crate) async fn while_owner<'a>(
     store: &EventStore,
     name: &'static str,
     ttl: Duration,
     shutdown: &CancellationToken,
-    work: impl AsyncFn(CancellationToken) -> Result<(), Error>,
+    work: impl Fn(CancellationToken) -> BoxFuture<'a, Result<(), Error>>,
 ) -> Result<(), Error> {
     let lease = Lease { pool: store.log().pool(), name, owner: store.ids().next(), ttl };
     let pauses = ExponentialBuilder::default()

@@ -8,7 +8,7 @@ pub(crate) mod topology;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::BoxFuture};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -40,10 +40,10 @@ pub(crate) struct Link {
 
 impl Broker {
     /// Runs sessions until shutdown, or until one fails in a way that no new session can mend.
-    pub(crate) async fn supervise(
+    pub(crate) async fn supervise<'a>(
         &self,
         shutdown: &CancellationToken,
-        mut session: impl AsyncFnMut(Link) -> Result<(), BusError>,
+        session: impl Fn(Link) -> BoxFuture<'a, Result<(), BusError>>,
     ) -> Result<(), crate::Error> {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))

@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
 use events::{CommandId, EffectKey, StreamId, bus::CommandMessage, participant::Participant};
+use futures_util::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use write_side::{Aggregate, CommandError, Context, EventStore, Handled, StoreError};
 
@@ -67,7 +68,7 @@ async fn consume<H: consumer::Handler>(
     handler: Arc<H>,
     shutdown: &CancellationToken,
 ) -> Result<(), Error> {
-    broker.supervise(shutdown, async |link| consumer::session(link, participant, handler.clone()).await).await
+    broker.supervise(shutdown, |link| consumer::session(link, participant, handler.clone()).boxed()).await
 }
 
 /// The circumstances of the command, for what it causes.

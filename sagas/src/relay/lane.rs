@@ -33,7 +33,7 @@ pub(crate) async fn run<L: Lane>(
     broker: Broker,
     shutdown: &CancellationToken,
 ) -> Result<(), Error> {
-    broker.supervise(shutdown, async |link| session::<L>(config, store, &link).await).await
+    broker.supervise(shutdown, |link| async move { session::<L>(config, store, &link).await }.boxed()).await
 }
 
 async fn session<L: Lane>(config: &Config, store: &EventStore, link: &Link) -> Result<(), BusError> {

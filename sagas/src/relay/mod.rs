@@ -8,9 +8,8 @@ mod lane;
 pub(crate) use commands::{command_of, holds_intent};
 pub(crate) use lane::Publisher;
 
-use std::sync::Arc;
-
 use events::{LogId, RawRecorded};
+use futures_util::FutureExt;
 use lapin::BasicProperties;
 use tokio_util::sync::CancellationToken;
 use write_side::EventStore;
@@ -52,15 +51,18 @@ pub async fn run(
     health: RelayHealth,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let (config, store) = (Arc::new(config), Arc::new(store));
-    let owned = async |lost: CancellationToken| {
-        let commands =
-            lane::run::<commands::Commands>(&config, &store, broker(&config, "commands", &health.commands), &lost);
-        let facts = lane::run::<facts::Facts>(&config, &store, broker(&config, "facts", &health.facts), &lost);
-        let dead = dead_letters::drain(&store, broker(&config, "dead-letters", &health.dead_letters), &lost);
-        tokio::try_join!(commands, facts, dead).map(drop)
+    let (config, store, health) = (&config, &store, &health);
+    let owned = |stop: CancellationToken| {
+        async move {
+            let commands =
+                lane::run::<commands::Commands>(config, store, broker(config, "commands", &health.commands), &stop);
+            let facts = lane::run::<facts::Facts>(config, store, broker(config, "facts", &health.facts), &stop);
+            let dead = dead_letters::drain(store, broker(config, "dead-letters", &health.dead_letters), &stop);
+            tokio::try_join!(commands, facts, dead).map(drop)
+        }
+        .boxed()
     };
-    lease::while_owner(&store, "relay", config.runner.lease_ms, &shutdown, owned).await
+    lease::while_owner(store, "relay", config.runner.lease_ms, &shutdown, owned).await
 }
 
 fn broker(config: &Config, lane: &str, health: &Health) -> Broker {

@@ -37,14 +37,18 @@ const DUE_AT_ONCE: u32 = 500;
 
 /// Runs every saga until shutdown, or waits while another process does.
 pub async fn run(config: Config, store: EventStore, health: Health, shutdown: CancellationToken) -> Result<(), Error> {
-    let owned = async |stop: CancellationToken| {
-        let mut engine = Engine::open(&ORDER_FULFILMENT, &config, &store, &health).await?;
-        health.connected(true);
-        let outcome = engine.work(&stop).await;
-        health.connected(false);
-        outcome
+    let (config, store, health) = (&config, &store, &health);
+    let owned = |stop: CancellationToken| {
+        async move {
+            let mut engine = Engine::open(&ORDER_FULFILMENT, config, store, health).await?;
+            health.connected(true);
+            let outcome = engine.work(&stop).await;
+            health.connected(false);
+            outcome
+        }
+        .boxed()
     };
-    lease::while_owner(&store, READER, config.runner.lease_ms, &shutdown, owned).await
+    lease::while_owner(store, READER, config.runner.lease_ms, &shutdown, owned).await
 }
 
 struct Engine<'a> {

@@ -113,9 +113,9 @@ impl Engine<'_> {
             known.and_then(|known| known.state.open.as_ref()).is_some_and(|open| open.command_id == work.command_id)
         };
         jobs.extend(work.into_iter().filter(awaited).map(Job::Order));
-        let (saga, setup, store) = (self.saga, self.setup.clone(), self.store);
-        let mut running =
-            stream::iter(jobs).map(|job| carry_out(saga, &setup, store, job)).buffer_unordered(CONCURRENT);
+        let (saga, setup, store) = (self.saga, self.setup.clone(), self.store.clone());
+        let carry_out = move |job| carry_out(saga, setup.clone(), store.clone(), job);
+        let mut running = stream::iter(jobs).map(carry_out).buffer_unordered(CONCURRENT);
         let mut answers = Vec::new();
         while let Some(done) = running.next().await {
             match done? {
@@ -199,10 +199,10 @@ impl Engine<'_> {
     }
 }
 
-async fn carry_out(saga: &'static Saga, setup: &Setup, store: &EventStore, job: Job) -> Result<Done, Error> {
+async fn carry_out(saga: &'static Saga, setup: Arc<Setup>, store: EventStore, job: Job) -> Result<Done, Error> {
     match job {
-        Job::Turn(turn) => settle(saga, setup, store, turn).await.map(Done::Turn),
-        Job::Order(work) => work.carry_out(store).await.map(Done::Order),
+        Job::Turn(turn) => settle(saga, &setup, &store, turn).await.map(Done::Turn),
+        Job::Order(work) => work.carry_out(&store).await.map(Done::Order),
     }
 }
 

@@ -2,4 +2,7 @@
 
 mod play;
 mod properties;
+mod provider;
 mod table;
+mod whole;
+mod world;

@@ -15,10 +15,16 @@ enum Move {
     /// The open step or undo is answered.
     Answer(bool),
     /// Some event of some effect, fitting or not.
-    Any { event_type: usize, key: usize },
+    Any {
+        event_type: usize,
+        key: usize,
+    },
     /// So many seconds pass.
     Wait(i64),
-    Silent { fits: bool, yes: bool },
+    Silent {
+        fits: bool,
+        yes: bool,
+    },
     PlacedAgain,
 }
 
