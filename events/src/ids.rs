@@ -122,6 +122,15 @@ text_ids! {
     EffectKey: "an effect key", at most 128;
 }
 
+impl EffectKey {
+    /// The order that the effect is for: the second part of `fulfilment/{order}/{step}/{occurrence}`.
+    #[must_use]
+    pub fn order_id(&self) -> Option<OrderId> {
+        let (_, rest) = self.0.split_once('/')?;
+        rest.split('/').next()?.parse().ok()
+    }
+}
+
 impl Sku {
     #[must_use]
     pub fn stream(&self) -> StreamId {

@@ -10,6 +10,7 @@ mod decider;
 pub mod domain;
 mod event_store;
 pub mod http;
+mod maintainer;
 mod price_list;
 
 #[cfg(test)]
@@ -21,4 +22,5 @@ pub use context::Context;
 pub use decider::{Decider, Deciders};
 pub use domain::Aggregate;
 pub use event_store::{EventStore, Loaded, StoreConfig};
+pub use maintainer::maintain;
 pub use price_list::PriceList;

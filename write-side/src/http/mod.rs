@@ -16,6 +16,7 @@ mod reprice_product;
 mod signature;
 
 use events::LocationId;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{Deciders, EventStore, domain::inventory::Inventory, price_list::PriceList};
@@ -36,6 +37,16 @@ pub struct WriteSide {
 
 /// All command endpoints with their documentation.
 pub fn router(write_side: WriteSide) -> OpenApiRouter {
+    routes().with_state(write_side)
+}
+
+/// The documentation alone.
+#[must_use]
+pub fn description() -> OpenApi {
+    routes().into_openapi()
+}
+
+fn routes() -> OpenApiRouter<WriteSide> {
     OpenApiRouter::new()
         .routes(routes!(list_product::list_product))
         .routes(routes!(reprice_product::reprice_product))
@@ -45,5 +56,4 @@ pub fn router(write_side: WriteSide) -> OpenApiRouter {
         .routes(routes!(cancel_order::cancel_order))
         .routes(routes!(payment_webhook::payment_webhook))
         .routes(routes!(carrier_webhook::carrier_webhook))
-        .with_state(write_side)
 }

@@ -1,0 +1,303 @@
+//! `waybill audit replay`: the log as NDJSON or CSV, one event a line, in order, interpreting nothing.
+//!
+//! The same lines as `GET /v1/audit/events`. Resumable: `--from` starts after the position of the last line that one has.
+//! Exit status 0: the whole range was written. Anything else: it was not, and the message says how far it came.
+
+use std::{
+    io::{self, Write},
+    str::FromStr,
+};
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use events::{Log, LogPosition, Position, RawRecorded};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+const PAGE_EVENTS: u32 = 2_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// One JSON object a line, payload and metadata byte for byte.
+    #[default]
+    Ndjson,
+    /// The same columns, payload and metadata as quoted JSON.
+    Csv,
+}
+
+/// A place in the log: `main:1234`, `1234`, or the moment that the log had reached it (RFC 3339).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Position(LogPosition),
+    Time(DateTime<Utc>),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = || DateTime::parse_from_rfc3339(text).ok().map(|time| Self::Time(time.to_utc()));
+        let position = text.parse().ok().map(Self::Position);
+        position.or_else(time).ok_or_else(|| {
+            format!("{text:?} is neither a position such as main:1234 nor a time such as 2026-11-22T10:00:00Z")
+        })
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Replay {
+    pub(crate) format: Format,
+    /// Start after it.
+    pub(crate) from: Option<Place>,
+    /// Stop there, included; the present end of the log when absent.
+    pub(crate) to: Option<Place>,
+    /// A stream, or a category when it has no dash.
+    pub(crate) stream: Option<String>,
+    pub(crate) event_type: Option<String>,
+}
+
+/// Where a replay stopped short, so that it can go on from there.
+#[derive(Debug, thiserror::Error)]
+#[error("the replay stopped after position {after}; go on with --from {after}")]
+pub(crate) struct Stopped {
+    after: LogPosition,
+    source: anyhow::Error,
+}
+
+/// Writes the wanted events and returns how many there were, and up to where the log was read.
+pub(crate) async fn replay(log: &Log, wanted: &Replay, out: &mut impl Write) -> anyhow::Result<(u64, LogPosition)> {
+    let mut after = position(log, wanted.from.as_ref()).await?.unwrap_or(Position::START);
+    let head = log.head().await?;
+    let last = position(log, wanted.to.as_ref()).await?.map_or(head, |to| to.min(head));
+    let bar = ProgressBar::new(u64::try_from(last.0 - after.0).unwrap_or(0)).with_style(style());
+    let mut lines = Lines::new(wanted.format, out);
+    if after == Position::START {
+        lines.write_header()?; // a part that goes on is joined to what is there
+    }
+    let mut written = 0;
+    while after < last {
+        let page = match page(log, after, last).await {
+            Ok(page) => write_page(&mut lines, wanted, log, &page).map(|count| (page, count)),
+            Err(error) => Err(error),
+        };
+        let (page, count) = page.map_err(|source| {
+            let after = LogPosition::new(log.id().clone(), after);
+            Stopped { after, source }
+        })?;
+        written += count;
+        after = page.last().map_or(after, |event| event.position);
+        bar.inc(u64::try_from(page.len()).unwrap_or(0));
+    }
+    lines.finish()?;
+    bar.finish_and_clear();
+    Ok((written, LogPosition::new(log.id().clone(), last.max(after))))
+}
+
+async fn position(log: &Log, place: Option<&Place>) -> anyhow::Result<Option<Position>> {
+    match place {
+        None => Ok(None),
+        Some(Place::Position(at)) if at.log_id != *log.id() => {
+            anyhow::bail!("{at} is a position of another log; this one is called {}", log.id())
+        }
+        Some(Place::Position(at)) => Ok(Some(at.position)),
+        Some(Place::Time(time)) => Ok(Some(log.position_at(*time).await?)),
+    }
+}
+
+async fn page(log: &Log, after: Position, last: Position) -> anyhow::Result<Vec<RawRecorded>> {
+    let wanted = u32::try_from(last.0 - after.0).unwrap_or(PAGE_EVENTS).min(PAGE_EVENTS);
+    let page = log.raw_page(after, wanted).await?;
+    let end = page.last().map_or(after, |event| event.position);
+    // A hole inside the page is an error of the read. One at its end shows only because the log is known to go on.
+    anyhow::ensure!(
+        page.len() == usize::try_from(wanted).unwrap_or(usize::MAX),
+        "the log has a hole: it reaches {last}, and after position {end} comes nothing"
+    );
+    Ok(page)
+}
+
+fn write_page(
+    lines: &mut Lines<'_, impl Write>,
+    wanted: &Replay,
+    log: &Log,
+    page: &[RawRecorded],
+) -> anyhow::Result<u64> {
+    let mut written = 0;
+    for event in page.iter().filter(|event| wanted.wants(event)) {
+        lines.write(log, event).with_context(|| format!("cannot write the event at position {}", event.position))?;
+        written += 1;
+    }
+    lines.flush()?;
+    Ok(written)
+}
+
+impl Replay {
+    fn wants(&self, event: &RawRecorded) -> bool {
+        let stream = self.stream.as_deref().is_none_or(|wanted| {
+            event.stream_id.as_str() == wanted || !wanted.contains('-') && event.stream_id.category() == wanted
+        });
+        stream && self.event_type.as_deref().is_none_or(|wanted| event.event_type == wanted)
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    position: LogPosition,
+    stream: &'a str,
+    version: i64,
+    event_id: Uuid,
+    r#type: &'a str,
+    schema_version: i16,
+    recorded_at: DateTime<Utc>,
+    payload: &'a RawValue,
+    metadata: &'a RawValue,
+}
+
+/// As NDJSON names them.
+const COLUMNS: [&str; 9] =
+    ["position", "stream", "version", "event_id", "type", "schema_version", "recorded_at", "payload", "metadata"];
+
+enum Lines<'a, W: Write> {
+    Ndjson(io::BufWriter<&'a mut W>),
+    Csv(Box<csv::Writer<&'a mut W>>),
+}
+
+impl<'a, W: Write> Lines<'a, W> {
+    fn new(format: Format, out: &'a mut W) -> Self {
+        match format {
+            Format::Ndjson => Self::Ndjson(io::BufWriter::new(out)),
+            Format::Csv => Self::Csv(Box::new(csv::Writer::from_writer(out))),
+        }
+    }
+
+    fn write(&mut self, log: &Log, event: &RawRecorded) -> anyhow::Result<()> {
+        let line = Line {
+            position: LogPosition::new(log.id().clone(), event.position),
+            stream: event.stream_id.as_str(),
+            version: event.stream_version,
+            event_id: event.event_id,
+            r#type: &event.event_type,
+            schema_version: event.schema_version,
+            recorded_at: event.recorded_at,
+            payload: serde_json::from_str(&event.payload)?,
+            metadata: serde_json::from_str(&event.metadata)?,
+        };
+        match self {
+            Self::Ndjson(out) => {
+                serde_json::to_writer(&mut *out, &line)?;
+                out.write_all(b"\n")?;
+            }
+            Self::Csv(out) => out.serialize((
+                line.position.to_string(),
+                line.stream,
+                line.version,
+                line.event_id,
+                line.r#type,
+                line.schema_version,
+                line.recorded_at,
+                line.payload.get(),
+                line.metadata.get(),
+            ))?,
+        }
+        Ok(())
+    }
+
+    fn write_header(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Ndjson(_) => Ok(()),
+            Self::Csv(out) => Ok(out.write_record(COLUMNS)?),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Ndjson(out) => out.flush(),
+            Self::Csv(out) => out.flush(),
+        }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.flush()
+    }
+}
+
+fn style() -> ProgressStyle {
+    let template = "replaying {wide_bar} {human_pos} of {human_len} events, {per_sec}, {eta} left";
+    ProgressStyle::with_template(template).expect("the template is well-formed")
+}
+
+#[cfg(test)]
+mod tests {
+    use local_services::testing::TestServices;
+    use sqlx::PgPool;
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_position_or_a_time() {
+        assert!(matches!("main:12".parse(), Ok(Place::Position(at)) if at.position == Position(12)));
+        assert!(matches!("12".parse(), Ok(Place::Position(at)) if at.position == Position(12)));
+        assert!(matches!("2026-11-22T10:00:00Z".parse(), Ok(Place::Time(_))));
+        assert!("yesterday".parse::<Place>().is_err_and(|error| error.contains("main:1234")));
+    }
+
+    /// Five events, a second apart, with spaces in the JSON that must survive.
+    async fn five_events() -> (Log, impl Sized) {
+        let services = TestServices::shared().await;
+        let migrate = async |url: String| events::schema::install(&url).await;
+        let database = services.fresh_database(&events::schema::fingerprint(), migrate).await;
+        let pool = PgPool::connect(&database.superuser_url()).await.expect("the test's database answers");
+        sqlx::query(
+            "INSERT INTO events SELECT n, 'order-' || n % 2, (n + 1) / 2, gen_random_uuid(), 'OrderConfirmed', 1, \
+             ('{ \"n\" :  ' || n || ' }')::json, '{\"a\": \"b,\\\"c\\\"\"}', timestamptz 'epoch' + n * interval '1 s' \
+             FROM generate_series(1, 5) AS n",
+        )
+        .execute(&pool)
+        .await
+        .expect("the events are written");
+        (Log::new(pool, events::LogId::default()), database)
+    }
+
+    async fn replayed(log: &Log, wanted: &Replay) -> (Vec<String>, LogPosition) {
+        let mut out = Vec::new();
+        let (count, position) = replay(log, wanted, &mut out).await.expect("the log is whole");
+        let text = String::from_utf8(out).expect("JSON and CSV are text");
+        let header = usize::from(wanted.format == Format::Csv);
+        let lines: Vec<String> = text.lines().skip(header).map(Into::into).collect();
+        assert_eq!(lines.len(), usize::try_from(count).expect("few"));
+        (lines, position)
+    }
+
+    #[tokio::test]
+    async fn the_log_is_replayed_byte_for_byte_by_range_and_by_kind() {
+        let (log, _database) = five_events().await;
+        let (lines, position) = replayed(&log, &Replay::default()).await;
+        assert_eq!(lines.len(), 5);
+        assert_eq!(position.to_string(), "main:5");
+        assert!(lines[0].starts_with(r#"{"position":"main:1","stream":"order-1","version":1,"event_id":""#), "{}", lines[0]);
+        assert!(lines[0].ends_with(r#""payload":{ "n" :  1 },"metadata":{"a": "b,\"c\""}}"#), "{}", lines[0]);
+
+        let place = |text: &str| Some(text.parse().expect("a place"));
+        let range = Replay { from: place("1"), to: place("1970-01-01T00:00:03Z"), ..Replay::default() };
+        assert_eq!(replayed(&log, &range).await.0.len(), 2);
+        let stream = Replay { stream: Some("order-0".into()), ..Replay::default() };
+        assert_eq!(replayed(&log, &stream).await.0.len(), 2);
+        let category = Replay { stream: Some("order".into()), event_type: Some("Other".into()), ..Replay::default() };
+        assert_eq!(replayed(&log, &category).await.0.len(), 0);
+        let csv = Replay { format: Format::Csv, ..Replay::default() };
+        let lines = replayed(&log, &csv).await.0;
+        assert!(lines[4].starts_with("main:5,order-1,3,"), "{}", lines[4]);
+        assert!(lines[4].ends_with(r#""{ ""n"" :  5 }","{""a"": ""b,\""c\""""}""#), "{}", lines[4]);
+    }
+
+    #[tokio::test]
+    async fn a_hole_stops_the_replay_and_says_where_to_go_on() {
+        let (log, _database) = five_events().await;
+        sqlx::query("DELETE FROM events WHERE position = 3").execute(log.pool()).await.expect("a hole is made");
+        let error = replay(&log, &Replay::default(), &mut Vec::new()).await.expect_err("the log has a hole");
+        assert_eq!(error.to_string(), "the replay stopped after position main:0; go on with --from main:0");
+        assert!(format!("{error:#}").contains("the log has a hole: after position 2 comes 4"), "{error:#}");
+    }
+}

@@ -1,0 +1,156 @@
+//! What the roles of this process say about themselves: gauges for `/metrics`, checks for `/readyz`.
+
+use events::{Wake, participant::Participant};
+use http_api::ReadinessCheck;
+use projections::{Gauge, Handle};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+    registry::Registry,
+};
+use sagas::{Health, Reading, relay::RelayHealth};
+use sqlx::PgPool;
+
+use crate::roles::Role;
+
+/// Handles that the roles write to. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RoleMetrics {
+    pub relay: RelayHealth,
+    pub sagas: Health,
+    payment: Health,
+    inventory: Health,
+    shipping: Health,
+    pub projections: Handle,
+}
+
+impl RoleMetrics {
+    /// Of a participant with a queue; orders are handled by the saga role.
+    pub(crate) fn participant(&self, participant: Participant) -> Health {
+        match participant {
+            Participant::Payment => self.payment.clone(),
+            Participant::Inventory => self.inventory.clone(),
+            Participant::Shipping => self.shipping.clone(),
+            Participant::Order => self.sagas.clone(),
+        }
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry, wake: Wake) {
+        registry.register_collector(Box::new(Roles { metrics: self.clone(), wake }));
+    }
+
+    /// What this process cannot do its roles without.
+    pub(crate) fn readiness(&self, roles: &[Role], pool: &PgPool) -> Vec<ReadinessCheck> {
+        let pool = pool.clone();
+        let postgres = ReadinessCheck::new("postgres", move || {
+            let pool = pool.clone();
+            async move { sqlx::query("SELECT 1").execute(&pool).await.map(drop).map_err(|_| "does not answer".into()) }
+        });
+        let mut checks = vec![postgres];
+        for &role in roles {
+            let connected = |name, health: &Health| {
+                let health = health.clone();
+                ReadinessCheck::new(name, move || {
+                    let connected = health.read().connected;
+                    async move { if connected { Ok(()) } else { Err("not connected".into()) } }
+                })
+            };
+            match role {
+                Role::Payment => checks.push(connected("payment", &self.payment)),
+                Role::Inventory => checks.push(connected("inventory", &self.inventory)),
+                Role::Shipping => checks.push(connected("shipping", &self.shipping)),
+                Role::Projector => checks.push(projector(&self.projections)),
+                // One process works, the others stand by: standing by is ready.
+                Role::Relay | Role::Sagas | Role::Maintainer | Role::Commands | Role::Queries => (),
+            }
+        }
+        checks
+    }
+
+    fn readings(&self) -> [(&'static str, Reading); 7] {
+        [
+            ("relay-commands", self.relay.commands.read()),
+            ("relay-facts", self.relay.facts.read()),
+            ("dead-letters", self.relay.dead_letters.read()),
+            ("sagas", self.sagas.read()),
+            ("payment", self.payment.read()),
+            ("inventory", self.inventory.read()),
+            ("shipping", self.shipping.read()),
+        ]
+    }
+}
+
+fn projector(handle: &Handle) -> ReadinessCheck {
+    let handle = handle.clone();
+    ReadinessCheck::new("projector", move || {
+        let stopped = handle.gauges().into_iter().find(|gauge| !gauge.healthy);
+        async move { stopped.map_or(Ok(()), |gauge| Err(format!("{} needs a person", gauge.name))) }
+    })
+}
+
+/// Read at each scrape.
+#[derive(Debug)]
+struct Roles {
+    metrics: RoleMetrics,
+    wake: Wake,
+}
+
+impl Collector for Roles {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let readings = self.metrics.readings();
+        let roles = |value: fn(&Reading) -> i64| readings.iter().map(move |(name, reading)| (*name, value(reading)));
+        let flag = i64::from;
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let projections = self.metrics.projections.gauges();
+        let views = |value: fn(&Gauge) -> i64| projections.iter().map(move |gauge| (gauge.name, value(gauge)));
+        let mut gauges = Gauges(&mut encoder);
+        gauges.one(
+            "log_position",
+            "Newest position of the log that this process has heard of",
+            self.wake.newest().0,
+        )?;
+        gauges.each("role_connected", "1 when ready for work", "role", roles(|r| i64::from(r.connected)))?;
+        gauges.each("role_blocked", "1 when the broker takes nothing", "role", roles(|r| i64::from(r.blocked)))?;
+        gauges.each("role_position", "Position up to which the work is done", "role", roles(|r| r.position))?;
+        let handled = readings.iter().map(|(name, reading)| (*name, count(reading.handled)));
+        gauges.each("role_handled", "Messages or events handled since the start", "role", handled)?;
+        let repeated = readings.iter().map(|(name, reading)| (*name, count(reading.repeated)));
+        gauges.each("role_repeated", "Of those, sent or delivered once more", "role", repeated)?;
+        let failed = readings.iter().map(|(name, reading)| (*name, count(reading.failed)));
+        gauges.each("role_failed", "What had to be given up", "role", failed)?;
+        gauges.each(
+            "projection_position",
+            "Position that the projection has applied",
+            "projection",
+            views(|g| g.position),
+        )?;
+        gauges.each("projection_lag_events", "Events not applied yet", "projection", views(|g| g.lag_events))?;
+        let healthy = projections.iter().map(|gauge| (gauge.name, flag(gauge.healthy)));
+        gauges.each("projection_healthy", "0 when it needs a person", "projection", healthy)
+    }
+}
+
+struct Gauges<'a, 'e>(&'a mut DescriptorEncoder<'e>);
+
+impl Gauges<'_, '_> {
+    fn one(&mut self, name: &str, help: &str, value: i64) -> Result<(), std::fmt::Error> {
+        let encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(encoder)
+    }
+
+    fn each<'n>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl Iterator<Item = (&'n str, i64)>,
+    ) -> Result<(), std::fmt::Error> {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labelled, value) in values {
+            let labels = [(label, labelled)];
+            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
