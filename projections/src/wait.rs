@@ -7,7 +7,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::ReadError;
 
-/// Asks `position` until it is at least `wanted`, for at most `budget`.
+/// Asks `position` until it is at least `wanted`, for at most `budget`. A model that is not built yet is waited for as well.
 pub(crate) async fn until<F: Future<Output = Result<LogPosition, ReadError>>>(
     model: &'static str,
     log_id: &LogId,
@@ -25,13 +25,16 @@ pub(crate) async fn until<F: Future<Output = Result<LogPosition, ReadError>>>(
         if let Some(watched) = &mut watched {
             watched.mark_unchanged();
         }
-        let reached = position().await?;
-        if reached.position >= wanted.position {
-            return Ok(reached);
-        }
+        let behind = match position().await {
+            Ok(reached) if reached.position >= wanted.position => return Ok(reached),
+            Ok(reached) => ReadError::Behind { model, wanted: wanted.clone(), reached },
+            // Being built for the first time is a way of being behind.
+            Err(error @ ReadError::NotBuilt { .. }) => error,
+            Err(error) => return Err(error),
+        };
         let now = Instant::now();
         if now >= deadline {
-            return Err(ReadError::Behind { model, wanted: wanted.clone(), reached });
+            return Err(behind);
         }
         let left = deadline - now;
         match &mut watched {

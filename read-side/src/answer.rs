@@ -46,9 +46,10 @@ impl<T: Serialize> IntoResponse for Answer<T> {
         let headers = response.headers_mut();
         let (name, position) = position_header(&self.position);
         headers.insert(name, position);
+        // Orders are personal, and every answer may be outdated by the next event.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         if let Some(etag) = self.etag {
             headers.insert(header::ETAG, etag.header_value());
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         }
         if let Some(what) = self.degraded {
             headers.insert(DEGRADED, HeaderValue::from_static(what));

@@ -20,8 +20,8 @@ use std::sync::Arc;
 pub use config::Config;
 use cursor::CursorKey;
 use events::Log;
-pub use http::router;
-use projections::{Indexes, Views};
+pub use http::{description, router};
+use projections::{Handle, Indexes, Views};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -30,6 +30,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub struct Parts {
     pub views: Views,
     pub search: Indexes,
+    /// Of the projector in the same process, if there is one.
+    pub handle: Option<Handle>,
     /// For the audit, and for the order page while Redis is gone.
     pub log: Log,
     pub tasks: TaskTracker,

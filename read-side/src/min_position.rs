@@ -7,7 +7,7 @@ use projections::{Read, ReadError, SearchIndex, View};
 use crate::ReadSide;
 
 impl ReadSide {
-    /// From a view in Redis. Reads first: mostly the answer is there already.
+    /// From a view in Redis. Reads first: mostly the answer is there already. A view that is not built yet is waited for.
     pub(crate) async fn read<T, F>(
         &self,
         view: View,
@@ -17,7 +17,26 @@ impl ReadSide {
     where
         F: Future<Output = Result<Read<T>, ReadError>>,
     {
-        let first = read().await?;
+        match (read().await, &min.wanted) {
+            (Err(ReadError::NotBuilt { .. }), Some(wanted)) => {
+                self.parts.views.wait_for(view, wanted, min.budget).await?;
+                read().await
+            }
+            (first, _) => self.read_on(view, min, first?, read).await,
+        }
+    }
+
+    /// Reads again where the first answer does not reflect what the client wants.
+    pub(crate) async fn read_on<T, F>(
+        &self,
+        view: View,
+        min: &MinPosition,
+        first: Read<T>,
+        read: impl Fn() -> F,
+    ) -> Result<Read<T>, ReadError>
+    where
+        F: Future<Output = Result<Read<T>, ReadError>>,
+    {
         match &min.wanted {
             Some(wanted) if !reflects(&first.position, wanted) => {
                 self.parts.views.wait_for(view, wanted, min.budget).await?;

@@ -17,8 +17,12 @@ pub(crate) struct FoundOrder {
 
 impl ReadSide {
     pub(crate) async fn order(&self, id: OrderId, min: &MinPosition) -> Result<FoundOrder, Problem> {
-        let (read, degraded) = match self.read(View::Order, min, || self.parts.views.order(id)).await {
-            Ok(read) => (read, None),
+        let views = &self.parts.views;
+        let (read, degraded) = match views.order(id).await {
+            Ok(first) => {
+                let read = self.read_on(View::Order, min, first, || views.order(id)).await;
+                (read.map_err(refusal)?, None)
+            }
             Err(ReadError::Unavailable { .. } | ReadError::NotBuilt { .. }) => {
                 (self.order_without_view(id, min).await?, Some(ORDER_VIEW))
             }

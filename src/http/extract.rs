@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Code, FieldError, Problem};
 
+const EXPECTED_BYTES_MAX: usize = 250;
+
 /// A JSON body: bounded, of the right content type, decoded and within its limits. As an answer: JSON.
 #[derive(Debug, Clone)]
 pub struct Json<T>(pub T);
@@ -102,12 +104,20 @@ fn undecodable(parent: &str, error: &serde_json::Error) -> Problem {
     if !error.is_data() {
         return Problem::malformed(format!("the body is not JSON: {text}"));
     }
-    let detail = text.rsplit_once(" at line ").map_or(text.as_str(), |(detail, _)| detail);
+    let detail = readable(text.rsplit_once(" at line ").map_or(text.as_str(), |(detail, _)| detail));
     // Of a missing field only the parent's path is known.
     let missing = detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     let pointer = missing.map_or_else(|| parent.to_owned(), |field| format!("{parent}/{field}"));
     let at = if pointer.is_empty() { "the body" } else { &pointer };
     Problem::malformed(format!("{at}: {detail}")).with_pointer(&*pointer)
+}
+
+/// Without the list of what was expected where that is longer than anyone reads, such as all currencies.
+fn readable(detail: &str) -> &str {
+    match detail.split_once(", expected one of ") {
+        Some((short, expected)) if expected.len() > EXPECTED_BYTES_MAX => short,
+        _ => detail,
+    }
 }
 
 /// RFC 6901.
@@ -174,7 +184,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate<Context = ()>> FromRequestPa
 
 /// `text` is axum's: `Failed to deserialize query string: limit: invalid digit found in string`.
 fn bad_query(text: &str) -> Problem {
-    let detail = text.split_once(": ").map_or(text, |(_, detail)| detail);
+    let detail = readable(text.split_once(": ").map_or(text, |(_, detail)| detail));
     let problem = Problem::new(Code::MalformedQuery, detail);
     match detail.split_once(": ") {
         Some((name, _)) if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {

@@ -18,7 +18,7 @@ mod text;
 mod tests;
 
 pub use code::Code;
-pub use docs::{description, docs};
+pub use docs::docs;
 pub use etag::{ETag, IfMatch, IfNoneMatch};
 pub use extract::{HashedJson, Json, Path, Query, decode};
 pub use headers::{

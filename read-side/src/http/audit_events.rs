@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::{Parts, ReadSide};
 
-const PAGE_EVENTS: u32 = 1_000;
+const PAGE_EVENTS: u32 = 500;
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// One page under way to the client, and one read ahead.
 const PAGES_AHEAD: usize = 1;

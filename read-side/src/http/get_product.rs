@@ -20,7 +20,7 @@ pub(crate) struct ProductPage {
 
 /// One product with its price and what is available.
 #[utoipa::path(
-    get, path = "/v1/products/{sku}", tag = "products", operation_id = "get_product",
+    get, path = "/v1/products/{sku}", tag = "catalogue", operation_id = "get_product",
     params(("sku" = String, Path, description = "What the shop calls the article; a slash is written %2F"), MinPosition),
     responses(
         (status = 200, description = "The product", body = ProductPage, headers(

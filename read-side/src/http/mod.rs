@@ -6,9 +6,11 @@ mod get_order;
 mod get_product;
 mod get_stock;
 mod get_timeline;
+mod list_projections;
 mod search_orders;
 mod search_products;
 
+use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{Config, Parts, ReadSide};
@@ -16,6 +18,16 @@ use crate::{Config, Parts, ReadSide};
 /// Every query, with its description; the binary merges it with the commands and puts the standard layers round both.
 #[must_use]
 pub fn router(config: &Config, parts: Parts) -> OpenApiRouter {
+    routes().with_state(ReadSide::new(config, parts))
+}
+
+/// The descriptions alone.
+#[must_use]
+pub fn description() -> OpenApi {
+    routes().into_openapi()
+}
+
+fn routes() -> OpenApiRouter<ReadSide> {
     OpenApiRouter::new()
         .routes(routes!(get_order::get_order))
         .routes(routes!(get_timeline::get_timeline))
@@ -24,6 +36,6 @@ pub fn router(config: &Config, parts: Parts) -> OpenApiRouter {
         .routes(routes!(search_products::search_products))
         .routes(routes!(get_product::get_product))
         .routes(routes!(get_stock::get_stock))
+        .routes(routes!(list_projections::list_projections))
         .routes(routes!(audit_events::audit_events))
-        .with_state(ReadSide::new(config, parts))
 }

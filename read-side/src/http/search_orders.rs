@@ -32,6 +32,7 @@ pub(crate) struct OrderQuery {
     #[param(value_type = Option<String>)]
     customer_id: Option<CustomerId>,
     #[garde(skip)]
+    #[param(inline)]
     status: Option<OrderStatus>,
     #[garde(length(chars, min = 1, max = 128))]
     reference: Option<String>,
@@ -60,6 +61,7 @@ pub(crate) struct OrderQuery {
     #[garde(skip)]
     needs_attention: Option<bool>,
     #[garde(skip)]
+    #[param(inline)]
     sort: Option<OrderSort>,
     /// 1 to 100.
     #[garde(range(min = 1, max = HITS_MAX))]

@@ -30,6 +30,7 @@ pub(crate) struct ProductQuery {
     #[garde(length(chars, min = 1, max = 128))]
     category: Option<String>,
     #[garde(skip)]
+    #[param(inline)]
     kind: Option<ProductKind>,
     /// ISO 4217.
     #[garde(skip)]
@@ -44,6 +45,7 @@ pub(crate) struct ProductQuery {
     #[garde(skip)]
     in_stock: Option<bool>,
     #[garde(skip)]
+    #[param(inline)]
     sort: Option<ProductSort>,
     /// 1 to 100.
     #[garde(range(min = 1, max = HITS_MAX))]
@@ -84,7 +86,7 @@ pub(crate) struct FoundProducts {
 
 /// Finds products by words, category, price and availability, with facets.
 #[utoipa::path(
-    get, path = "/v1/products", tag = "products", operation_id = "search_products", params(ProductQuery, MinPosition),
+    get, path = "/v1/products", tag = "catalogue", operation_id = "search_products", params(ProductQuery, MinPosition),
     responses(
         (status = 200, description = "A page of products", body = FoundProducts,
             headers(("Waybill-Position" = String, description = "The position of the log that the answer reflects"))),

@@ -89,7 +89,7 @@ async fn a_hole_ends_the_replay_with_an_error_and_a_broken_connection() {
     let fixture = Fixture::without_redis().await;
     let happened = (0..200).flat_map(|n| confirmed_order(order(n), "12345")).collect::<Vec<_>>();
     fixture.record(&happened).await;
-    fixture.tear_a_hole(1_500).await;
+    fixture.tear_a_hole(1_700).await;
     let mut response = fixture.get("/v1/audit/events").await;
     let mut text = Vec::new();
     let broken = loop {
@@ -102,7 +102,7 @@ async fn a_hole_ends_the_replay_with_an_error_and_a_broken_connection() {
     assert!(broken, "a part must not look like the whole");
     let text = String::from_utf8(text).expect("JSON is UTF-8");
     let last: Value = serde_json::from_str(text.lines().last().expect("a last line")).expect("JSON");
-    assert_eq!((&last["error"]["code"], &last["error"]["position"]), (&"internal".into(), &"main:1000".into()));
+    assert_eq!((&last["error"]["code"], &last["error"]["position"]), (&"internal".into(), &"main:1500".into()));
 }
 
 #[tokio::test]

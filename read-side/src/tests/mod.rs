@@ -2,5 +2,7 @@
 
 mod audit;
 mod degraded;
+mod description;
 mod shop;
 mod support;
+mod views;

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeZone, Utc};
 use events::{
-    Actor, CommandId, DomainEvent, Log, LogId, Metadata, NewEvent, StreamId, StreamVersion, SystemIds, Tenant, schema,
+    Actor, CommandId, DomainEvent, Log, LogId, LogPosition, Metadata, NewEvent, Position, StreamId, StreamVersion,
+    SystemIds, Tenant, Wake, schema,
 };
 use http_api::{HttpMetrics, Limits, serve, with_standard_layers};
 use local_services::testing::{TestDatabase, TestServices};
-use projections::{Indexes, Views};
+use projections::{Handle, Indexes, View, Views};
 use prometheus_client::registry::Registry;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -27,8 +28,11 @@ pub(super) struct Fixture {
     pub(super) base: String,
     pub(super) client: Client,
     pub(super) log: Log,
-    pub(super) projections: projections::Config,
-    pub(super) tasks: TaskTracker,
+    projections: projections::Config,
+    wake: Wake,
+    handle: Handle,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
     owner: PgPool,
     _database: TestDatabase,
     _folder: TempDir,
@@ -41,6 +45,27 @@ impl Fixture {
         Self::start("redis://127.0.0.1:1".into(), Config::default()).await
     }
 
+    /// With an empty Redis, and nobody who fills it.
+    pub(super) async fn unprojected() -> Self {
+        let redis = TestServices::shared().await.fresh_redis().await;
+        Self::start(redis.url(), Config::default()).await
+    }
+
+    /// With a projector in the same process.
+    pub(super) async fn live() -> Self {
+        let fixture = Self::unprojected().await;
+        let parts =
+            projections::Parts { log: fixture.log.clone(), wake: fixture.wake.clone(), handle: fixture.handle.clone() };
+        let stop = fixture.shutdown.clone();
+        fixture.tasks.spawn(projections::run(fixture.projections.clone(), parts, stop));
+        let views = Views::new(&fixture.projections, LogId::default(), Some(fixture.handle.clone()));
+        let (views, start) = (views.expect("a Redis URL"), LogPosition::new(LogId::default(), Position::START));
+        for view in View::ALL {
+            views.wait_for(view, &start, Duration::from_secs(20)).await.expect("an empty view is built at once");
+        }
+        fixture
+    }
+
     pub(super) async fn start(redis_url: String, config: Config) -> Self {
         let services = TestServices::shared().await;
         let database =
@@ -49,23 +74,37 @@ impl Fixture {
         let folder = tempfile::tempdir().expect("a folder for the indexes");
         let projections =
             projections::Config { redis_url, index_dir: folder.path().into(), ..projections::Config::default() };
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let (wake, handle) = (Wake::default(), Handle::default());
         let parts = Parts {
-            views: Views::new(&projections, LogId::default(), None).expect("a Redis URL"),
-            search: Indexes::new(&projections, LogId::default(), None),
+            views: Views::new(&projections, LogId::default(), Some(handle.clone())).expect("a Redis URL"),
+            search: Indexes::new(&projections, LogId::default(), Some(handle.clone())),
+            handle: Some(handle.clone()),
             log: log.clone(),
             tasks: tasks.clone(),
-            shutdown: stop.clone(),
+            shutdown: shutdown.clone(),
         };
         let (api, _) = router(&config, parts).split_for_parts();
         let metrics = HttpMetrics::register(&mut Registry::default());
         let api = with_standard_layers(api, &Limits::default(), metrics, Arc::new(SystemIds));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("bound"));
-        tasks.spawn(serve(listener, api, stop.clone(), Duration::from_millis(100)));
+        tasks.spawn(serve(listener, api, shutdown.clone(), Duration::from_millis(100)));
         let owner = pool(&database.superuser_url()).await;
-        let (client, stop) = (Client::new(), stop.drop_guard());
-        Self { base, client, log, projections, tasks, owner, _database: database, _folder: folder, _stop: stop }
+        Self {
+            base,
+            client: Client::new(),
+            log,
+            projections,
+            wake,
+            handle,
+            tasks,
+            _stop: shutdown.clone().drop_guard(),
+            shutdown,
+            owner,
+            _database: database,
+            _folder: folder,
+        }
     }
 
     pub(super) fn asking(&self, path: &str) -> RequestBuilder {
@@ -116,6 +155,7 @@ impl Fixture {
             .expect("a well-formed event");
         }
         transaction.commit().await.expect("the test database is there");
+        self.wake.committed(self.log.head().await.expect("the log is there"));
     }
 
     /// What nobody can do but the owner of the database: takes an event out of the log.
