@@ -38,6 +38,8 @@ pub mod search;
 mod status;
 mod stock_view;
 mod store;
+#[cfg(test)]
+mod tests;
 mod views;
 mod wait;
 
@@ -49,7 +51,7 @@ pub use failure::ProjectionError;
 pub use handle::{Gauge, Handle, PROJECTIONS, ProjectionState, ProjectionStatus};
 pub use model::{Place, ReadModel, SearchModel};
 pub use order_document::{
-    Attention, Fulfilment, OrderDocument, OrderPayment, OrderShipment, OrderStatus, PaymentStatus, ShipmentStatus,
+    Attention, Fulfilment, OrderDocument, OrderJson, OrderPayment, OrderShipment, OrderStatus, OrderTag, PaymentStatus, ShipmentStatus,
     TimelineEntry,
 };
 pub use order_index::OrderIndex;

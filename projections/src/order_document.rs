@@ -40,6 +40,27 @@ pub struct OrderDocument {
     pub timeline: Vec<TimelineEntry>,
 }
 
+/// An [`OrderDocument`] as it lies in the view; decoding it only to encode it again would be half the work of an order page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderJson {
+    pub json: Vec<u8>,
+    pub tag: OrderTag,
+}
+
+/// What tells one state of an order from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct OrderTag {
+    pub version: StreamVersion,
+    pub position: Position,
+}
+
+impl From<OrderDocument> for OrderJson {
+    fn from(order: OrderDocument) -> Self {
+        let json = serde_json::to_vec(&order).expect("a document is plain data with string keys");
+        Self { json, tag: OrderTag { version: order.version, position: order.position } }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {

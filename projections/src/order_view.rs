@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use events::{
     DomainEvent, FulfilmentEvent, InventoryEvent, Money, OrderEvent, OrderId, PaymentEvent, Recorded, ShipmentEvent,
-    order::OrderPlaced,
+    order::OrderPlaced, product::ProductKind,
 };
 
 use crate::{
     OrderDocument, OrderStatus, Place, ReadModel, TimelineEntry,
     order_document::{Attention, Fulfilment, OrderPayment, OrderShipment, PaymentStatus, ShipmentStatus},
-    order_words,
+    order_words::{self, Course},
 };
 
 pub struct OrderView;
@@ -38,7 +38,7 @@ impl ReadModel for OrderView {
             DomainEvent::Inventory(payload) => fold_inventory(payload),
             DomainEvent::Payment(payload) => fold_payment(&mut order, payload),
             DomainEvent::Shipment(payload) => fold_shipment(&mut order, payload),
-            DomainEvent::Fulfilment(payload) => fold_fulfilment(&mut order.fulfilment, payload),
+            DomainEvent::Fulfilment(payload) => fold_fulfilment(&mut order, payload),
         }
         tell(&mut order.timeline, event);
         order.updated_at = event.recorded_at;
@@ -222,17 +222,20 @@ fn fold_shipment(order: &mut OrderDocument, payload: &ShipmentEvent) {
     }
 }
 
-fn fold_fulfilment(fulfilment: &mut Fulfilment, payload: &FulfilmentEvent) {
+fn fold_fulfilment(order: &mut OrderDocument, payload: &FulfilmentEvent) {
+    let goods = order.lines.iter().any(|line| line.kind == ProductKind::Goods);
+    let course = Course { goods, price: order.total.amount_minor > 0 };
+    let fulfilment = &mut order.fulfilment;
     match payload {
         FulfilmentEvent::Started(_) => {
             *fulfilment = waiting("the first step to be decided", Some("reserve the stock"));
         }
         FulfilmentEvent::StepDecided(decided) => {
-            let (waiting_for, next) = order_words::outstanding(&decided.step, decided.command.as_ref());
+            let (waiting_for, next) = order_words::outstanding(&decided.step, decided.command.as_ref(), course);
             *fulfilment = waiting(&waiting_for, next);
         }
         FulfilmentEvent::UndoDecided(decided) => {
-            let (waiting_for, _) = order_words::outstanding(&decided.step, Some(&decided.command));
+            let (waiting_for, _) = order_words::outstanding(&decided.step, Some(&decided.command), course);
             *fulfilment = waiting(&waiting_for, Some("undo what was done before it, then cancel the order"));
         }
         FulfilmentEvent::StepSucceeded(_)

@@ -38,7 +38,7 @@ fn order(event: &OrderEvent) -> String {
         OrderEvent::CancellationRequested(event) => format!("Cancellation was asked for: {}.", event.reason),
         OrderEvent::Cancelled(event) => format!("The order was cancelled: {}.", event.reason),
         OrderEvent::Shipped(event) => format!("The order was shipped under tracking number {}.", event.tracking),
-        OrderEvent::Completed(_) => "The order is complete: shipped and paid.".into(),
+        OrderEvent::Completed(_) => "The order is complete.".into(),
     }
 }
 
@@ -110,7 +110,7 @@ fn fulfilment(event: &FulfilmentEvent) -> String {
         FulfilmentEvent::Started(_) => "The fulfilment started.".into(),
         FulfilmentEvent::StepDecided(event) => match &event.command {
             Some(command) => format!("Decided to {}.", wish(command)),
-            None => format!("Waits for {}.", outstanding(&event.step, None).0),
+            None => format!("Waits for {}.", outstanding(&event.step, None, Course { goods: true, price: true }).0),
         },
         FulfilmentEvent::StepResent(event) => {
             format!("No answer yet: asked again to {}, attempt {}.", wish(&event.command), event.attempt)
@@ -131,15 +131,32 @@ fn fulfilment(event: &FulfilmentEvent) -> String {
     }
 }
 
+/// Which steps an order goes through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Course {
+    /// Something is taken from a shelf and shipped.
+    pub(crate) goods: bool,
+    /// Something is to be paid.
+    pub(crate) price: bool,
+}
+
 /// What a step that is under way waits for, and what comes after it.
-pub(crate) fn outstanding(step: &str, command: Option<&ParticipantCommand>) -> (String, Option<&'static str>) {
+pub(crate) fn outstanding(
+    step: &str,
+    command: Option<&ParticipantCommand>,
+    course: Course,
+) -> (String, Option<&'static str>) {
     use ParticipantCommand as C;
+    let paying = if course.price { "capture the payment" } else { "complete the order" };
     let (waiting_for, next) = match command {
+        None if step == "await_dispatch" => ("the carrier to dispatch the parcel", Some("record the shipment")),
         // A step without a command waits for somebody outside, by the name that the saga gave it.
-        None => return (format!("{} (a fact from outside)", spoken(step)), Some("go on with the next step")),
-        Some(C::ReserveStock { .. }) => ("the stock to be reserved", Some("authorise the payment")),
+        None => return (spoken(step), None),
+        Some(C::ReserveStock { .. }) => {
+            ("the stock to be reserved", Some(if course.price { "authorise the payment" } else { "confirm the order" }))
+        }
         Some(C::ReleaseStock { .. }) => ("the reserved stock to be released", None),
-        Some(C::CommitStock { .. }) => ("the stock to be booked out", Some("capture the payment")),
+        Some(C::CommitStock { .. }) => ("the stock to be booked out", Some(paying)),
         Some(C::PutBackStock { .. }) => ("the stock to be put back", None),
         Some(C::AuthorisePayment { .. }) => ("the payment to be authorised", Some("confirm the order")),
         Some(C::VoidPayment { .. }) => ("the payment to be voided", None),
@@ -147,7 +164,9 @@ pub(crate) fn outstanding(step: &str, command: Option<&ParticipantCommand>) -> (
         Some(C::RefundPayment { .. }) => ("the payment to be refunded", None),
         Some(C::BookShipment { .. }) => ("a carrier to take the shipment", Some("wait for the carrier to dispatch it")),
         Some(C::CancelShipment { .. }) => ("the shipment to be cancelled", None),
-        Some(C::ConfirmOrder { .. }) => ("the order to be confirmed", Some("book the shipment")),
+        Some(C::ConfirmOrder { .. }) => {
+            ("the order to be confirmed", Some(if course.goods { "book the shipment" } else { paying }))
+        }
         Some(C::CancelOrder { .. }) => ("the order to be cancelled", None),
         Some(C::RecordShipment { .. }) => ("the shipment to be recorded", Some("book the stock out")),
         Some(C::CompleteOrder { .. }) => ("the order to be completed", None),

@@ -158,7 +158,8 @@ impl<M: ReadModel> RedisGeneration<M> {
         Ok(writes.collect())
     }
 
-    async fn write_shards(&mut self) -> Result<(), ProjectionError> {
+    /// The first half of a write. A crash after it is made good by the next projector.
+    pub(crate) async fn write_shards(&mut self) -> Result<(), ProjectionError> {
         let writes = self.shard_writes()?;
         if writes.is_empty() {
             return Ok(());

@@ -16,7 +16,7 @@ use redis::pipe;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Config, Cursor, CustomerOrders, Handle, OrderDocument, OrderSummary, OrderView, Page, ProductDocument, ProductView,
+    Config, Cursor, CustomerOrders, Handle, OrderDocument, OrderJson, OrderSummary, OrderTag, OrderView, Page, ProductDocument, ProductView,
     Read, ReadError, ReadModel, StockDocument, StockView,
     checkpoint_text::{Head, ShardAt},
     customer_orders::{CustomerOrdersKey, member_order},
@@ -83,6 +83,16 @@ impl Views {
         self.document::<OrderView>(View::Order, &id).await
     }
 
+    /// The same for a page that only passes the order on.
+    pub async fn order_json(&self, id: OrderId) -> Result<Read<Option<OrderJson>>, ReadError> {
+        let Read { value, position } = self.stored::<OrderView>(View::Order, &id).await?;
+        let value = value.map(|json| {
+            let tag: OrderTag = decode(OrderView::NAME, &json)?;
+            Ok(OrderJson { json, tag })
+        });
+        Ok(Read { value: value.transpose()?, position })
+    }
+
     pub async fn stock(&self, sku: &Sku) -> Result<Read<Option<StockDocument>>, ReadError> {
         self.document::<StockView>(View::Stock, sku).await
     }
@@ -139,6 +149,13 @@ impl Views {
     }
 
     async fn document<M: ReadModel>(&self, view: View, key: &M::Key) -> Result<Read<Option<M::Document>>, ReadError> {
+        let Read { value, position } = self.stored::<M>(view, key).await?;
+        let value = value.map(|json| decode(M::NAME, &json)).transpose()?;
+        Ok(Read { value, position })
+    }
+
+    /// The document's JSON.
+    async fn stored<M: ReadModel>(&self, view: View, key: &M::Key) -> Result<Read<Option<Vec<u8>>>, ReadError> {
         let names = Names::new(&self.namespace, M::NAME);
         let Place::Document(name) = M::place(key) else {
             return Err(ReadError::NotBuilt { model: M::NAME });
@@ -156,9 +173,8 @@ impl Views {
                     let head = self.head(&names, head)?;
                     let (Some(at), true) = (at, there) else { return Err(ReadError::NotBuilt { model: M::NAME }) };
                     let at: ShardAt = at.parse().map_err(|error| unreadable(M::NAME, error))?;
-                    let value = json.map(|json| decode::<M::Document>(M::NAME, &json)).transpose()?;
                     let position = Position(head.position.0.max(at.position.0));
-                    return Ok(Read { value, position: LogPosition::new(head.log_id, position) });
+                    return Ok(Read { value: json, position: LogPosition::new(head.log_id, position) });
                 }
                 Some(active) => generation = self.remember(view, active),
                 None => break,

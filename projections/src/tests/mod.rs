@@ -1,0 +1,9 @@
+//! Folds pinned by snapshots, and the engine against a real Postgres, Redis and Tantivy.
+
+mod folds;
+mod following;
+mod life;
+mod rebuilding;
+mod searching;
+mod shop;
+mod stores;

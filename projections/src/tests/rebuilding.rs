@@ -1,0 +1,147 @@
+//! Blue and green: beside the live one, equal to it, switched in one step.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    life,
+    shop::{Shop, eventually},
+};
+use crate::{
+    Certificate, PROJECTIONS, Progress, ProjectionError, RebuildOptions, View, drop_previous, rebuild, switch_back,
+};
+
+async fn rebuilt(shop: &Shop, name: &str) -> Result<Certificate, ProjectionError> {
+    rebuild(name, &shop.config, &shop.log, &RebuildOptions::default(), &mut |_| (), &CancellationToken::new()).await
+}
+
+#[tokio::test]
+async fn every_projection_rebuilt_equals_the_live_one() {
+    let mut shop = Shop::open().await;
+    let projector = shop.projector();
+    let mut events = vec![life::listed("A", "Lantern", "Candles", 255), life::received("A", 100)];
+    events.extend((0..20).flat_map(life::completed));
+    events.extend((20..30).flat_map(life::refused));
+    let position = shop.append(events).await;
+    projector.reaches(&position).await;
+    for name in PROJECTIONS {
+        let certificate = rebuilt(&shop, name).await.expect("equal");
+        assert!(certificate.equal && certificate.documents_compared, "{certificate:?}");
+        assert_eq!((certificate.to, certificate.events), (position.to_string(), position.position.0));
+        assert_eq!((certificate.compared_with, certificate.generation), (Some(1), 2));
+        assert!(certificate.documents > 0);
+    }
+    // The live projector goes on with the new generation.
+    let next = shop.append(life::completed(50)).await;
+    projector.reaches(&next).await;
+    assert!(projector.views.order(life::order_id(50)).await.expect("built").value.is_some());
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_under_load_ends_equal_and_nobody_notices() {
+    let mut shop = Shop::open().await;
+    let projector = shop.projector();
+    let position = shop.append((0..100).flat_map(life::completed).collect()).await;
+    projector.reaches(&position).await;
+    let (config, log) = (shop.config.clone(), shop.log.clone());
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(async move {
+        rebuild("order-view", &config, &log, &RebuildOptions::default(), &mut |_| (), &CancellationToken::new()).await
+    });
+    let mut n = 1_000;
+    let certificate = loop {
+        shop.append(life::completed(n)).await;
+        n += 1;
+        let read = projector.views.order(life::order_id(1)).await.expect("it answers all the time");
+        assert!(read.value.is_some(), "an order that was placed is never gone");
+        if let Some(done) = task.try_join_next() {
+            break done.expect("no panic").expect("equal");
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    assert!(certificate.equal, "{certificate:?}");
+    let last = shop.append(life::completed(n)).await;
+    projector.reaches(&last).await;
+    assert_eq!(rebuilt(&shop, "order-view").await.expect("equal").documents, 100 + n as u64 - 1_000 + 1);
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_needs_no_projector() {
+    let mut shop = Shop::open().await;
+    let position = shop.append((0..10).flat_map(life::completed).collect()).await;
+    let first = rebuilt(&shop, "order-view").await.expect("there is nothing to differ from");
+    assert_eq!((first.compared_with, first.generation, first.equal), (None, 1, true));
+    shop.append(life::completed(77)).await;
+    let second = rebuilt(&shop, "order-view").await.expect("the old one is brought forward and equal");
+    assert!(second.equal && second.compared_with == Some(1), "{second:?}");
+    assert!(shop.views().position(View::Order).await.expect("built").position > position.position);
+}
+
+#[tokio::test]
+async fn a_document_altered_from_outside_is_found_and_repaired_only_on_request() {
+    let mut shop = Shop::open().await;
+    shop.append((0..10).flat_map(life::completed).collect()).await;
+    rebuilt(&shop, "order-view").await.expect("built");
+    let id = life::order_id(3);
+    let shard = crate::names::shard_of(&id.to_string());
+    let key = format!("test:{{order-view:g1:{shard:02}}}:documents");
+    shop.redis(&["HDEL", &key, &id.to_string()]).await;
+    let error = rebuilt(&shop, "order-view").await.expect_err("they differ");
+    let ProjectionError::Different { count, examples, .. } = &error else { panic!("{error}") };
+    assert_eq!((*count, examples), (1, &vec![id.to_string()]));
+    assert_eq!(shop.views().order(id).await.expect("the old one goes on answering").value, None);
+    let options = RebuildOptions { accept_differences: true, ..RebuildOptions::default() };
+    let certificate =
+        rebuild("order-view", &shop.config, &shop.log, &options, &mut |_| (), &CancellationToken::new()).await;
+    assert_eq!(certificate.expect("accepted").differences, vec![id.to_string()]);
+    assert!(shop.views().order(id).await.expect("built").value.is_some());
+}
+
+#[tokio::test]
+async fn a_rebuild_that_was_stopped_resumes() {
+    let mut shop = Shop::open().await;
+    shop.append((0..50).flat_map(life::completed).collect()).await;
+    for name in ["order-view", "order-index"] {
+        let stop = CancellationToken::new();
+        let mut stop_soon = |progress: Progress| {
+            if progress.position >= 500 {
+                stop.cancel();
+            }
+        };
+        let options = RebuildOptions::default();
+        let error = rebuild(name, &shop.config, &shop.log, &options, &mut stop_soon, &stop).await.expect_err("stopped");
+        assert!(matches!(error, ProjectionError::Interrupted { .. }), "{error}");
+        let certificate = rebuilt(&shop, name).await.expect("it resumes");
+        assert!(certificate.events < 50 * 33, "{certificate:?}");
+        assert_eq!((certificate.documents, certificate.generation), (50, 1));
+    }
+}
+
+#[tokio::test]
+async fn the_generation_before_can_be_switched_back_to_or_dropped() {
+    let mut shop = Shop::open().await;
+    let projector = shop.projector();
+    let position = shop.append((0..10).flat_map(life::completed).collect()).await;
+    projector.reaches(&position).await;
+    for name in ["order-view", "product-index"] {
+        rebuilt(&shop, name).await.expect("equal");
+        assert_eq!(switch_back(name, &shop.config).await.expect("it is kept"), 1);
+        let next = shop.append(vec![life::received("A", 1)]).await;
+        projector.reaches(&next).await;
+        eventually("the projector follows", async || (projector.handle.generation(name) == Some(1)).then_some(()))
+            .await;
+        drop_previous(name, &shop.config).await.expect("it is kept");
+        assert!(switch_back(name, &shop.config).await.is_err());
+    }
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn a_projection_that_does_not_exist_is_named() {
+    let shop = Shop::open().await;
+    let error = rebuilt(&shop, "oder-view").await.expect_err("no such projection");
+    assert_eq!(error.to_string(), "there is no projection \"oder-view\"");
+}
