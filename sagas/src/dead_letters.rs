@@ -138,8 +138,10 @@ async fn keep(pool: &PgPool, delivery: &Delivery) -> Result<(), BusError> {
     let (queue, reason) = (header("x-first-death-queue"), header("x-first-death-reason"));
     let queue = if queue.is_empty() { delivery.routing_key.to_string() } else { queue };
     let headers = serde_json::to_string(&headers).unwrap_or_else(|_| "{}".into());
-    // Drained twice after a crash, it is one letter; dead twice, it is two, told apart by the headers.
-    let id = CommandId::of(&["dead-letter", &queue, &headers, &String::from_utf8_lossy(&delivery.data)]);
+    // Drained twice after a crash, it is one letter; sent again and dead again, it is another.
+    let message_id = delivery.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
+    let body = String::from_utf8_lossy(&delivery.data);
+    let id = CommandId::of(&["dead-letter", &queue, &headers, &message_id, &body]);
     tracing::warn!(queue, reason, "a message has died");
     sqlx::query(
         "INSERT INTO dead_letters (id, queue, reason, headers, body) VALUES ($1, $2, $3, $4::json, $5) \

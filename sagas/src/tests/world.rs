@@ -3,8 +3,8 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use events::{
-    Actor, CommandId, Currency, CustomerId, Delivery, DomainEvent, LocationId, LogId, Money, OrderId, SystemClock,
-    SystemIds, Tenant, Wake,
+    Actor, CommandId, Currency, CustomerId, Delivery, DomainEvent, LocationId, LogId, Metadata, Money, OrderId,
+    Position, SystemClock, SystemIds, Tenant, Wake,
     inventory::StockLine,
     order::{OrderLine, OrderPlaced},
     participant::Participant,
@@ -78,8 +78,16 @@ impl World {
     }
 
     pub(super) fn start_others(&mut self) {
+        self.start_relay();
+        self.start_participants();
+    }
+
+    pub(super) fn start_relay(&mut self) {
         let relay = relay::run(self.config.clone(), self.store.clone(), self.health.clone(), self.stop.clone());
         self.roles.spawn(relay);
+    }
+
+    pub(super) fn start_participants(&mut self) {
         for participant in [Participant::Inventory, Participant::Payment, Participant::Shipping] {
             let (config, store) = (self.config.clone(), self.store.clone());
             self.roles.spawn(participants::run(config, participant, store, Health::default(), self.stop.clone()));
@@ -146,6 +154,19 @@ impl World {
         }
     }
 
+    pub(super) async fn head(&self) -> Position {
+        self.store.log().head().await.expect("the log is there")
+    }
+
+    /// Waits until the lane of commands has come that far, confirmed by the broker.
+    pub(super) async fn until_published(&self, position: Position) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.health.commands.read().position < position.0 {
+            assert!(Instant::now() < deadline, "the relay does not come to {position}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub(super) async fn stream_types(&self, stream: &events::StreamId) -> Vec<&'static str> {
         let events = self.store.log().stream(stream, 0, 500).await.expect("the log is there");
         events.iter().map(|event| event.payload.event_type()).collect()
@@ -182,6 +203,10 @@ fn context(name: &str, correlation_id: Uuid) -> Context {
         business_time: None,
         body_hash: None,
     }
+}
+
+pub(super) fn metadata(order_id: OrderId) -> Metadata {
+    context("metadata", order_id.0).metadata()
 }
 
 fn order(order_id: OrderId, token: &str, service: &str) -> OrderPlaced {
