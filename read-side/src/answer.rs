@@ -16,7 +16,13 @@ pub(crate) struct Answer<T> {
     degraded: Option<&'static str>,
 }
 
-impl<T: Serialize> Answer<T> {
+impl<T: Serialize> Answer<Json<T>> {
+    pub(crate) fn json(body: T, position: LogPosition) -> Self {
+        Self::new(Json(body), position)
+    }
+}
+
+impl<T: IntoResponse> Answer<T> {
     pub(crate) fn new(body: T, position: LogPosition) -> Self {
         Self { body: Some(body), position, etag: None, degraded: None }
     }
@@ -37,10 +43,10 @@ impl<T: Serialize> Answer<T> {
     }
 }
 
-impl<T: Serialize> IntoResponse for Answer<T> {
+impl<T: IntoResponse> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
         let mut response = match self.body {
-            Some(body) => Json(body).into_response(),
+            Some(body) => body.into_response(),
             None => StatusCode::NOT_MODIFIED.into_response(),
         };
         let headers = response.headers_mut();

@@ -10,21 +10,27 @@ use crate::{ReadSide, min_position::reflects, order_from_log::order_from_log, re
 const ORDER_VIEW: &str = "order-view";
 
 /// An order, and what stood in for its view, if anything did.
-pub(crate) struct FoundOrder {
-    pub(crate) read: Read<OrderDocument>,
+pub(crate) struct FoundOrder<T> {
+    pub(crate) read: Read<T>,
     pub(crate) degraded: Option<&'static str>,
 }
 
 impl ReadSide {
-    pub(crate) async fn order(&self, id: OrderId, min: &MinPosition) -> Result<FoundOrder, Problem> {
-        let views = &self.parts.views;
-        let (read, degraded) = match views.order(id).await {
-            Ok(first) => {
-                let read = self.read_on(View::Order, min, first, || views.order(id)).await;
-                (read.map_err(refusal)?, None)
-            }
+    /// `read` asks the view, in whatever form the page wants.
+    pub(crate) async fn order<T: From<OrderDocument>, F>(
+        &self,
+        id: OrderId,
+        min: &MinPosition,
+        read: impl Fn() -> F,
+    ) -> Result<FoundOrder<T>, Problem>
+    where
+        F: Future<Output = Result<Read<Option<T>>, ReadError>>,
+    {
+        let (read, degraded) = match read().await {
+            Ok(first) => (self.read_on(View::Order, min, first, read).await.map_err(refusal)?, None),
             Err(ReadError::Unavailable { .. } | ReadError::NotBuilt { .. }) => {
-                (self.order_without_view(id, min).await?, Some(ORDER_VIEW))
+                let Read { value, position } = self.order_without_view(id, min).await?;
+                (Read { value: value.map(T::from), position }, Some(ORDER_VIEW))
             }
             Err(error) => return Err(refusal(error)),
         };

@@ -2,13 +2,15 @@
 
 use axum::{Router, http::header, response::IntoResponse, routing::get};
 use utoipa::openapi::OpenApi;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{Code, Path, Problem};
 
 /// `/docs`, `/openapi.json`, and `/problems/{code}`, where the `type` of every problem leads.
 pub fn docs(api: OpenApi) -> Router {
-    Router::new().merge(SwaggerUi::new("/docs").url("/openapi.json", api)).route("/problems/{code}", get(explain))
+    // The page would otherwise ask an online service what it thinks of the description.
+    let ui = SwaggerUi::new("/docs").config(Config::default().validator_url("none"));
+    Router::new().merge(ui.url("/openapi.json", api)).route("/problems/{code}", get(explain))
 }
 
 async fn explain(Path(code): Path<String>) -> Result<impl IntoResponse, Problem> {

@@ -268,6 +268,8 @@ async fn the_docs_work_without_a_network() {
     let server = started().await;
     let page = server.get("/docs/").await.text().await.expect("text");
     assert!(page.contains("swagger-ui"));
+    let start = server.get("/docs/swagger-initializer.js").await.text().await.expect("text");
+    assert!(start.contains(r#""url": "/openapi.json""#) && start.contains(r#""validatorUrl": "none""#), "{start}");
     for elsewhere in ["http://", "https://", "//cdn"] {
         assert!(!page.contains(elsewhere), "the page loads from {elsewhere}");
     }

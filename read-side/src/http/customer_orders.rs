@@ -3,7 +3,7 @@
 use axum::extract::State;
 use events::CustomerId;
 use garde::Validate;
-use http_api::{MinPosition, Path, Problem, Query};
+use http_api::{Json, MinPosition, Path, Problem, Query};
 use projections::{OrderSummary, View};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -45,12 +45,12 @@ pub(crate) async fn customer_orders(
     Path(id): Path<CustomerId>,
     Query(query): Query<PageQuery>,
     min: MinPosition,
-) -> Result<Answer<ListPage<OrderSummary>>, Problem> {
+) -> Result<Answer<Json<ListPage<OrderSummary>>>, Problem> {
     let list = format!("customer-orders\0{id}");
     let after = app.cursors.open_any(&list, query.cursor.as_deref())?;
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     let views = &app.parts.views;
     let read = app.read(View::CustomerOrders, &min, || views.customer_orders(&id, after.as_ref(), limit)).await;
     let read = read.map_err(refusal)?;
-    Ok(Answer::new(app.cursors.page(&list, read.value), read.position))
+    Ok(Answer::json(app.cursors.page(&list, read.value), read.position))
 }

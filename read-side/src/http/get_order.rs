@@ -1,9 +1,9 @@
 //! `GET /v1/orders/{id}`: the order page.
 
-use axum::extract::State;
+use axum::{extract::State, http::header, response::IntoResponse};
 use events::OrderId;
 use http_api::{ETag, IfNoneMatch, MinPosition, Path, Problem};
-use projections::OrderDocument;
+use projections::{OrderDocument, OrderJson};
 
 use crate::{ReadSide, answer::Answer};
 
@@ -29,9 +29,10 @@ pub(crate) async fn get_order(
     Path(id): Path<OrderId>,
     min: MinPosition,
     copy: IfNoneMatch,
-) -> Result<Answer<OrderDocument>, Problem> {
-    let found = app.order(id, &min).await?;
-    let order = found.read.value;
-    let etag = ETag { version: order.version, position: order.position };
-    Ok(Answer::new(order, found.read.position).tagged(etag, &copy).degraded(found.degraded))
+) -> Result<Answer<impl IntoResponse>, Problem> {
+    let found = app.order::<OrderJson, _>(id, &min, || app.parts.views.order_json(id)).await?;
+    let OrderJson { json, tag } = found.read.value;
+    let etag = ETag { version: tag.version, position: tag.position };
+    let body = ([(header::CONTENT_TYPE, "application/json")], json);
+    Ok(Answer::new(body, found.read.position).tagged(etag, &copy).degraded(found.degraded))
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use events::{LogPosition, Sku};
-use http_api::{ETag, IfNoneMatch, MinPosition, Path, Problem};
+use http_api::{ETag, IfNoneMatch, Json, MinPosition, Path, Problem};
 use projections::{ProductDocument, Stock, View};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -37,7 +37,7 @@ pub(crate) async fn get_product(
     Path(sku): Path<Sku>,
     min: MinPosition,
     copy: IfNoneMatch,
-) -> Result<Answer<ProductPage>, Problem> {
+) -> Result<Answer<Json<ProductPage>>, Problem> {
     let views = &app.parts.views;
     let (product, stock) = tokio::try_join!(
         app.read(View::Product, &min, || views.product(&sku)),
@@ -51,5 +51,5 @@ pub(crate) async fn get_product(
     let stocked_at = stock.value.as_ref().map_or(product.position, |stock| stock.position);
     let etag = ETag { version: product.version, position: product.position.max(stocked_at) };
     let stock = stock.value.map(|stock| stock.total).unwrap_or_default();
-    Ok(Answer::new(ProductPage { product, stock }, position).tagged(etag, &copy))
+    Ok(Answer::json(ProductPage { product, stock }, position).tagged(etag, &copy))
 }

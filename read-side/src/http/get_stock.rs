@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use events::Sku;
-use http_api::{MinPosition, Path, Problem};
+use http_api::{Json, MinPosition, Path, Problem};
 use projections::{StockDocument, View};
 
 use crate::{ReadSide, answer::Answer, refusal::refusal};
@@ -23,8 +23,8 @@ pub(crate) async fn get_stock(
     State(app): State<ReadSide>,
     Path(sku): Path<Sku>,
     min: MinPosition,
-) -> Result<Answer<StockDocument>, Problem> {
+) -> Result<Answer<Json<StockDocument>>, Problem> {
     let read = app.read(View::Stock, &min, || app.parts.views.stock(&sku)).await.map_err(refusal)?;
     let stock = read.value.ok_or_else(|| Problem::not_found(format!("stock of {sku}")).at(read.position.clone()))?;
-    Ok(Answer::new(stock, read.position))
+    Ok(Answer::json(stock, read.position))
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use events::OrderId;
-use http_api::{ETag, IfNoneMatch, MinPosition, Path, Problem};
+use http_api::{ETag, IfNoneMatch, Json, MinPosition, Path, Problem};
 use projections::{Attention, OrderDocument, OrderStatus, TimelineEntry};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -58,9 +58,9 @@ pub(crate) async fn get_timeline(
     Path(id): Path<OrderId>,
     min: MinPosition,
     copy: IfNoneMatch,
-) -> Result<Answer<Timeline>, Problem> {
-    let found = app.order(id, &min).await?;
+) -> Result<Answer<Json<Timeline>>, Problem> {
+    let found = app.order::<OrderDocument, _>(id, &min, || app.parts.views.order(id)).await?;
     let order = found.read.value;
     let etag = ETag { version: order.version, position: order.position };
-    Ok(Answer::new(Timeline::from(order), found.read.position).tagged(etag, &copy).degraded(found.degraded))
+    Ok(Answer::json(Timeline::from(order), found.read.position).tagged(etag, &copy).degraded(found.degraded))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use events::LogPosition;
-use http_api::{Code, Problem};
+use http_api::{Code, Json, Problem};
 use projections::{ProjectionStatus, statuses};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -30,13 +30,13 @@ pub(crate) struct Projections {
         (status = 503, description = "The log cannot be reached", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list_projections(State(app): State<ReadSide>) -> Result<Answer<Projections>, Problem> {
+pub(crate) async fn list_projections(State(app): State<ReadSide>) -> Result<Answer<Json<Projections>>, Problem> {
     let (parts, log) = (&app.parts, &app.parts.log);
     let unavailable = || Problem::unavailable(Code::LogUnavailable, RETRY_AFTER);
     let asked = async {
         let head = log.head().await?;
         let items = statuses(&parts.views, &parts.search, log, parts.handle.as_ref()).await?;
-        Ok::<_, events::LogError>(Answer::new(Projections { items }, LogPosition::new(log.id().clone(), head)))
+        Ok::<_, events::LogError>(Answer::json(Projections { items }, LogPosition::new(log.id().clone(), head)))
     };
     let answered = tokio::time::timeout(TIME_MAX, asked).await.map_err(|late| unavailable().caused_by(&late))?;
     answered.map_err(|error| unavailable().caused_by(&error))

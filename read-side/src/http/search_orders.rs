@@ -4,7 +4,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use events::{Currency, CustomerId, LocationId, Sku};
 use garde::Validate;
-use http_api::{MinPosition, Problem, Query};
+use http_api::{Json, MinPosition, Problem, Query};
 use projections::{
     OrderStatus, OrderSummary, SearchIndex,
     search::{FacetCount, OrderSearch, OrderSort},
@@ -121,7 +121,7 @@ pub(crate) async fn search_orders(
     State(app): State<ReadSide>,
     Query(query): Query<OrderQuery>,
     min: MinPosition,
-) -> Result<Answer<FoundOrders>, Problem> {
+) -> Result<Answer<Json<FoundOrders>>, Problem> {
     let (limit, cursor) = (query.limit.unwrap_or(HITS_DEFAULT), query.cursor.clone());
     let search = OrderSearch::from(query);
     let list = format!("orders\0{search:?}");
@@ -131,5 +131,5 @@ pub(crate) async fn search_orders(
     let found = found.map_err(search_refusal)?;
     let next = app.cursors.seal_any(&list, found.value.next);
     let (items, total, statuses) = (found.value.items, found.value.total, found.value.statuses);
-    Ok(Answer::new(FoundOrders { items, next, total, statuses }, found.position))
+    Ok(Answer::json(FoundOrders { items, next, total, statuses }, found.position))
 }

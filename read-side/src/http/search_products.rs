@@ -3,7 +3,7 @@
 use axum::extract::State;
 use events::{Currency, product::ProductKind};
 use garde::Validate;
-use http_api::{MinPosition, Problem, Query};
+use http_api::{Json, MinPosition, Problem, Query};
 use projections::{
     SearchIndex,
     search::{ProductFacets, ProductHit, ProductSearch, ProductSort},
@@ -99,7 +99,7 @@ pub(crate) async fn search_products(
     State(app): State<ReadSide>,
     Query(query): Query<ProductQuery>,
     min: MinPosition,
-) -> Result<Answer<FoundProducts>, Problem> {
+) -> Result<Answer<Json<FoundProducts>>, Problem> {
     let (limit, cursor) = (query.limit.unwrap_or(HITS_DEFAULT), query.cursor.clone());
     let search = ProductSearch::from(query);
     let list = format!("products\0{search:?}");
@@ -109,5 +109,5 @@ pub(crate) async fn search_products(
     let found = found.map_err(search_refusal)?;
     let next = app.cursors.seal_any(&list, found.value.next);
     let (items, total, facets) = (found.value.items, found.value.total, found.value.facets);
-    Ok(Answer::new(FoundProducts { items, next, total, facets }, found.position))
+    Ok(Answer::json(FoundProducts { items, next, total, facets }, found.position))
 }
