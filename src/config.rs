@@ -128,6 +128,12 @@ impl Default for Files {
 }
 
 impl Config {
+    /// For a run that prints its addresses and ends by itself: free ports, so that it never collides with anything.
+    pub(crate) fn take_free_ports(&mut self) {
+        self.http.listen.set_port(0);
+        self.simulator.listen.set_port(0);
+    }
+
     /// Where the search indexes lie: in the files directory, unless another folder is set.
     pub(crate) fn index_dir(&self) -> PathBuf {
         let untouched = projections::Config::default().index_dir;

@@ -5,12 +5,12 @@ mod check;
 mod cli;
 mod config;
 mod database;
-//mod import;
+mod import;
 mod metrics;
 mod platform;
 mod roles;
 mod servers;
-//mod shop;
+mod shop;
 mod simulator;
 
 use std::{io::IsTerminal, process::ExitCode};

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::Router;
-use events::{Log, LogPosition, SystemClock, SystemIds, Wake, participant::Participant};
+use events::{Log, SystemClock, SystemIds, Wake, participant::Participant};
 use http_api::{HttpMetrics, Limits};
 use prometheus_client::registry::Registry;
 use sqlx::PgPool;
@@ -239,9 +239,4 @@ impl Shared {
             shutdown: front.shutdown.clone(),
         })
     }
-}
-
-/// The log's head, as a token.
-pub(crate) async fn head(log: &Log) -> anyhow::Result<LogPosition> {
-    Ok(log.head_checkpoint().await.context("cannot read the head of the log")?.log_position())
 }

@@ -1,15 +1,19 @@
 //! Named points at which a fault test may kill the process. Without the feature `failpoints` they are nothing.
 
-/// Reads the environment variable `FAILPOINTS` (`name=3*off->return`: die at the fourth passage). Keep the guard alive.
-#[must_use]
-#[cfg(feature = "failpoints")]
-pub fn arm() -> impl Drop {
-    fail::FailScenario::setup()
+/// Keeps the failure points armed for as long as it lives.
+pub struct Armed {
+    #[cfg(feature = "failpoints")]
+    _scenario: fail::FailScenario<'static>,
 }
 
-/// Without failure points there is nothing to arm.
-#[cfg(not(feature = "failpoints"))]
-pub fn arm() {}
+/// Reads the environment variable `FAILPOINTS` (`name=3*off->return`: die at the fourth passage). Keep what it returns alive.
+#[must_use]
+pub fn arm() -> Armed {
+    Armed {
+        #[cfg(feature = "failpoints")]
+        _scenario: fail::FailScenario::setup(),
+    }
+}
 
 /// The process dies here, as by kill -9, when the point is armed with `return`.
 #[cfg(feature = "failpoints")]

@@ -4,7 +4,10 @@
 //! Exit status 0: the whole range was written. Anything else: it was not, and the message says how far it came.
 
 use std::{
+    fs::File,
     io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
     str::FromStr,
 };
 
@@ -15,6 +18,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+use super::{output, session};
+use crate::config::Config;
 
 const PAGE_EVENTS: u32 = 2_000;
 
@@ -44,6 +50,62 @@ impl FromStr for Place {
             format!("{text:?} is neither a position such as main:1234 nor a time such as 2026-11-22T10:00:00Z")
         })
     }
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Writes the log as NDJSON or CSV, one event a line, in order.
+    Replay(Args),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[arg(long, value_enum, default_value = "ndjson")]
+    format: Format,
+    /// Where to write; standard output unless given.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Starts after it: main:1234, or a time such as 2026-11-22T10:00:00Z.
+    #[arg(long)]
+    from: Option<Place>,
+    /// Stops there, included.
+    #[arg(long)]
+    to: Option<Place>,
+    /// A stream, such as inventory-main, or a category, such as order.
+    #[arg(long)]
+    stream: Option<String>,
+    /// An event type, such as OrderPlaced.
+    #[arg(long = "type")]
+    event_type: Option<String>,
+}
+
+/// The subcommand: on the configured database, or the private one.
+pub(super) async fn command(config: Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
+    let Command::Replay(args) = command;
+    let wanted = Replay {
+        format: args.format,
+        from: args.from.clone(),
+        to: args.to.clone(),
+        stream: args.stream.clone(),
+        event_type: args.event_type.clone(),
+    };
+    let (pool, _servers) = session::pool(&config).await?;
+    let log = Log::new(pool, config.log.id.clone());
+    let (written, position) = match &args.out {
+        None => replay(&log, &wanted, &mut io::stdout().lock()).await?,
+        Some(path) => {
+            let mut file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+            let outcome = replay(&log, &wanted, &mut file).await?;
+            file.sync_all().with_context(|| format!("cannot write {}", path.display()))?;
+            outcome
+        }
+    };
+    if json {
+        output::note(serde_json::json!({ "ok": true, "events": written, "position": position.to_string() }));
+    } else {
+        output::note(format_args!("{written} events written; the log was read up to {position}"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Debug, Clone, Default)]
@@ -276,7 +338,11 @@ mod tests {
         let (lines, position) = replayed(&log, &Replay::default()).await;
         assert_eq!(lines.len(), 5);
         assert_eq!(position.to_string(), "main:5");
-        assert!(lines[0].starts_with(r#"{"position":"main:1","stream":"order-1","version":1,"event_id":""#), "{}", lines[0]);
+        assert!(
+            lines[0].starts_with(r#"{"position":"main:1","stream":"order-1","version":1,"event_id":""#),
+            "{}",
+            lines[0]
+        );
         assert!(lines[0].ends_with(r#""payload":{ "n" :  1 },"metadata":{"a": "b,\"c\""}}"#), "{}", lines[0]);
 
         let place = |text: &str| Some(text.parse().expect("a place"));

@@ -1,17 +1,51 @@
 //! `waybill check`: verifies the log's invariants and says which event breaks one first.
 //!
-//! Exit status 0: all hold. 1: one is broken. Anything else: the log could not be read.
+//! Exit status 0: all hold. 3: one is broken. 1: the log could not be read.
 
 use std::{io::Write, process::ExitCode};
 
 use anyhow::Context;
+use events::LogPosition;
 use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::PgPool;
 
-use crate::check::{Options, Report, check};
+use super::{output, session};
+use crate::{
+    check::{Options, Report, check},
+    config::Config,
+};
 
-/// Some invariant is broken.
-pub(crate) const BROKEN: u8 = 1;
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Judges from this position on; the fold begins with the first event all the same.
+    #[arg(long)]
+    from: Option<LogPosition>,
+    /// Goes up to this position and no further.
+    #[arg(long)]
+    to: Option<LogPosition>,
+    /// Counts an order that is still under way as a breach.
+    #[arg(long)]
+    settled: bool,
+    /// Compares with the ledgers of the simulator at this URL.
+    #[arg(long, value_name = "URL")]
+    ledger: Option<String>,
+}
+
+/// The subcommand: on the configured database, or the private one.
+pub(super) async fn command(config: Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+    for place in [&args.from, &args.to].into_iter().flatten() {
+        anyhow::ensure!(
+            place.log_id == config.log.id,
+            "{place} is a position of another log; this one is {}",
+            config.log.id
+        );
+    }
+    let position = |place: &Option<LogPosition>| place.as_ref().map(|place| place.position.0);
+    let (from, to) = (position(&args.from), position(&args.to));
+    let options = Options { from, to, settled: args.settled, ledger: args.ledger.clone() };
+    let (pool, _servers) = session::pool(&config).await?;
+    run(&pool, &options, json, &mut std::io::stdout().lock()).await.map(|(code, _)| code)
+}
 
 /// Checks and reports; `json` makes the last line one JSON document. The bar goes to stderr, where that is a terminal.
 pub(crate) async fn run(
@@ -33,7 +67,7 @@ pub(crate) async fn run(
         writeln!(out, "{}", report.to_json())?;
     }
     out.flush()?;
-    Ok((if report.ok { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) }, report))
+    Ok((if report.ok { ExitCode::SUCCESS } else { ExitCode::from(output::NOT_GOOD) }, report))
 }
 
 fn style() -> ProgressStyle {

@@ -1,16 +1,65 @@
 //! `waybill import online-retail PATH...`: brings the UCI data in through the front door, and shows that all of it is accounted for.
 //!
-//! Exit status 0: every line is accounted for, nothing was refused, and all orders are settled. 1: not so, and the report says what.
-//! Anything else: the files could not be read, or Waybill did not answer; repeating the import is harmless.
+//! Exit status 0: every line is accounted for, nothing was refused, and all orders are settled. 3: not so, and the report says what.
+//! 1: the files could not be read, or Waybill did not answer; repeating the import is harmless.
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use sqlx::PgPool;
 
-use crate::import::{Options, Plan, Sent, read, send};
+use super::{
+    output,
+    session::{self, Session},
+};
+use crate::{
+    config::Config,
+    import::{Options, Plan, Sent, read, send},
+};
 
-const NOT_ALL: u8 = 1;
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// The UCI "Online Retail" data: CSV files, gzipped or not, or folders of them.
+    OnlineRetail(Args),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Brings it into a Waybill that runs already, instead of starting one here.
+    #[arg(long, value_name = "URL")]
+    into: Option<String>,
+}
+
+/// The subcommand: starts all roles and the simulator, imports, waits until all is settled, stops them.
+pub(super) async fn command(mut config: Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
+    let Command::OnlineRetail(args) = command;
+    let missing = args.paths.iter().find(|path| !path.exists());
+    anyhow::ensure!(
+        missing.is_none(),
+        "there is no {}",
+        missing.map(|path| path.display().to_string()).unwrap_or_default()
+    );
+    if let Some(url) = &args.into {
+        let (pool, _servers) = session::pool(&config).await?;
+        return import(&config, url, args, json, &pool).await;
+    }
+    config.take_free_ports();
+    let session = Session::start(&mut config).await?;
+    let pool = session.platform.log.pool().clone();
+    let outcome = import(&config, &session.url()?, args, json, &pool).await;
+    session.stop().await;
+    outcome
+}
+
+async fn import(config: &Config, url: &str, args: &Args, json: bool, pool: &PgPool) -> anyhow::Result<ExitCode> {
+    let options = Options { location: config.shop.location.to_string(), ..Options::new(url) };
+    let settled = async || session::open_orders(pool).await;
+    let mut out = std::io::stdout();
+    online_retail(args.paths.clone(), &options, json, settled, &mut out).await.map(|(code, _)| code)
+}
 
 /// Imports the files, folders of files, or gzipped files at `paths`. `settled` tells how many sagas are open.
 pub(crate) async fn online_retail(
@@ -35,7 +84,7 @@ pub(crate) async fn online_retail(
     bar.finish_and_clear();
     let sent = sent.context("the import did not come to its end; repeat it, nothing is placed twice")?;
     report(&sent, json, out)?;
-    Ok((if sent.ok() { ExitCode::SUCCESS } else { ExitCode::from(NOT_ALL) }, sent))
+    Ok((if sent.ok() { ExitCode::SUCCESS } else { ExitCode::from(output::NOT_GOOD) }, sent))
 }
 
 fn report(sent: &Sent, json: bool, out: &mut impl Write) -> anyhow::Result<()> {

@@ -2,12 +2,12 @@
 //!
 //! Exit status: 0 done; 1 it could not be done; 2 the command line is wrong; 3 it was done, and what was found is not good.
 
-//mod audit;
-//mod check;
+mod audit;
+mod check;
 mod dead_letters;
-//mod demo;
+mod demo;
 mod doctor;
-//mod import;
+mod import;
 mod migrate;
 mod openapi;
 pub(crate) mod output;
@@ -16,7 +16,7 @@ mod run;
 mod session;
 mod signal;
 mod simulate;
-//mod up;
+mod up;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -47,9 +47,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Starts everything, loads a small shop once, prints the links and runs until stopped.
-    //Up(up::Args),
+    Up(up::Args),
     /// Shows it at work: a shop, 1,000 orders with failures, their timelines, a check and a rebuild.
-    //Demo(demo::Args),
+    Demo(demo::Args),
     /// Runs some roles until stopped.
     Run(run::Args),
     /// Brings the database up to date.
@@ -57,15 +57,15 @@ pub(crate) enum Command {
     /// Runs a payment provider and carriers to test against.
     Simulate(simulate::Args),
     /// Brings an existing shop's history in through the front door.
-    //#[command(subcommand)]
-    //Import(import::Command),
+    #[command(subcommand)]
+    Import(import::Command),
     /// Builds a read model anew beside the live one and switches.
     Rebuild(rebuild::Args),
     /// Replays the log for an audit.
-    //#[command(subcommand)]
-    //Audit(audit::Command),
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Recomputes the invariants from the log, with code of its own.
-    //Check(check::Args),
+    Check(check::Args),
     /// Messages that no participant could read.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -80,9 +80,14 @@ impl Command {
     pub(crate) const fn log_filter(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
-            Self::Migrate
+            Self::Up(_)
+            | Self::Demo(_)
+            | Self::Migrate
             | Self::Simulate(_)
+            | Self::Import(_)
             | Self::Rebuild(_)
+            | Self::Audit(_)
+            | Self::Check(_)
             | Self::DeadLetters(_)
             | Self::Doctor
             | Self::Openapi(_) => "error",
@@ -95,15 +100,15 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = config::load(cli.config.as_deref()).context("the configuration cannot be used")?;
     let json = cli.json;
     match cli.command {
-        //Command::Up(args) => up::run(config, &args).await,
-        //Command::Demo(args) => demo::run(config, &args, json).await,
+        Command::Up(args) => up::run(config, &args).await,
+        Command::Demo(args) => demo::run(config, &args, json).await,
         Command::Run(args) => run::run(config, &args).await,
         Command::Migrate => migrate::run(config, json).await,
         Command::Simulate(args) => simulate::run(config, &args).await,
-        //Command::Import(command) => import::run(config, &command, json).await,
+        Command::Import(command) => import::command(config, &command, json).await,
         Command::Rebuild(args) => rebuild::run(config, &args, json).await,
-        //Command::Audit(command) => audit::run(config, &command, json).await,
-        //Command::Check(args) => check::run(config, &args, json).await,
+        Command::Audit(command) => audit::command(config, &command, json).await,
+        Command::Check(args) => check::command(config, &args, json).await,
         Command::DeadLetters(command) => dead_letters::run(config, &command, json).await,
         Command::Doctor => doctor::run(config, json).await,
         Command::Openapi(args) => openapi::run(&args),
