@@ -17,11 +17,13 @@ pub struct Config {
     pub replays_max: usize,
     /// How many order pages may be folded from the log at once, while Redis is gone.
     pub folds_max: usize,
+    /// How many may search at once; others wait for their turn.
+    pub searches_max: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cursor_secret: None, replays_max: 4, folds_max: 4 }
+        Self { cursor_secret: None, replays_max: 4, folds_max: 4, searches_max: 16 }
     }
 }
 
@@ -43,6 +45,7 @@ impl fmt::Debug for Config {
             .field("cursor_secret", &cursor_secret)
             .field("replays_max", &self.replays_max)
             .field("folds_max", &self.folds_max)
+            .field("searches_max", &self.searches_max)
             .finish()
     }
 }

@@ -11,6 +11,7 @@ mod order_from_log;
 mod orders;
 mod paging;
 mod refusal;
+mod staleness;
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,8 @@ struct ReadSide {
     replays: Arc<Semaphore>,
     /// Bounds how many order pages are folded from the log at once.
     folds: Arc<Semaphore>,
+    /// Bounds how many search at once: each search holds a thread.
+    searches: Arc<Semaphore>,
 }
 
 impl ReadSide {
@@ -56,6 +59,7 @@ impl ReadSide {
             cursors: config.cursor_key(),
             replays: Arc::new(Semaphore::new(config.replays_max)),
             folds: Arc::new(Semaphore::new(config.folds_max)),
+            searches: Arc::new(Semaphore::new(config.searches_max)),
         }
     }
 }

@@ -59,6 +59,7 @@ impl ReadSide {
         if let Some(wanted) = &min.wanted {
             self.parts.search.wait_for(index, wanted, min.budget).await?;
         }
+        let _turn = self.searches.acquire().await.expect("the semaphore is never closed");
         search().await
     }
 }

@@ -10,15 +10,22 @@ mod list_projections;
 mod search_orders;
 mod search_products;
 
+use axum::middleware::from_fn_with_state;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{Config, Parts, ReadSide};
+use crate::{
+    Config, Parts, ReadSide,
+    staleness::{self, LogReached},
+};
 
 /// Every query, with its description; the binary merges it with the commands and puts the standard layers round both.
+///
+/// Begins to watch whether the log answers, on `parts.tasks`: call it inside the runtime.
 #[must_use]
 pub fn router(config: &Config, parts: Parts) -> OpenApiRouter {
-    routes().with_state(ReadSide::new(config, parts))
+    let reached = LogReached::watch(&parts);
+    routes().with_state(ReadSide::new(config, parts)).layer(from_fn_with_state(reached, staleness::mark))
 }
 
 /// The descriptions alone.

@@ -1,5 +1,7 @@
 //! What is answered while stores are gone, in the written order: the order page from the log, lists and searches not at all.
 
+use std::time::Duration;
+
 use events::Position;
 use projections::fold_order_events;
 use reqwest::StatusCode;
@@ -90,4 +92,53 @@ async fn without_redis_a_position_beyond_the_log_or_of_another_is_refused() {
     assert_eq!(behind.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(behind.headers()["waybill-position"], "main:15");
     assert_eq!(ask("other:1").await.expect("answered").status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn without_the_log_reads_go_on_and_are_marked() {
+    let fixture = Fixture::live().await;
+    fixture.record(&small_shop()).await;
+    let path = format!("/v1/orders/{}", order(1));
+    let read = fixture.asking(&path).header("waybill-min-position", "main:15").send().await.expect("answered");
+    assert!(read.status() == StatusCode::OK && !read.headers().contains_key("waybill-degraded"));
+    fixture.lose_the_log().await;
+    let marked = async {
+        loop {
+            let read = fixture.get(&path).await;
+            assert_eq!(read.status(), StatusCode::OK);
+            assert_eq!(read.headers()["waybill-position"], "main:15");
+            if read.headers().get("waybill-degraded").is_some_and(|what| what == "log") {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), marked).await.expect("it is noticed");
+}
+
+#[tokio::test]
+async fn while_an_emptied_redis_is_filled_again_nothing_that_exists_is_missing() {
+    let fixture = Fixture::live().await;
+    fixture.record(&small_shop()).await;
+    let (page, list) = (format!("/v1/orders/{}", order(1)), "/v1/customers/12345/orders");
+    for path in [&*page, list] {
+        let read = fixture.asking(path).header("waybill-min-position", "main:15").send().await.expect("answered");
+        assert_eq!(read.status(), StatusCode::OK);
+    }
+    fixture.empty_redis().await;
+    let filled = async {
+        loop {
+            let read = fixture.get(&page).await;
+            assert_eq!(read.status(), StatusCode::OK, "from the view or from the log");
+            let (status, orders) = fixture.json(list).await;
+            match status {
+                StatusCode::SERVICE_UNAVAILABLE => (),
+                StatusCode::OK if orders["items"].as_array().is_some_and(|orders| orders.len() == 1) => break,
+                // Being built from the start, it says up to where.
+                StatusCode::OK => panic!("a part of a list is not the list: {orders}"),
+                other => panic!("{other}: {orders}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), filled).await.expect("the projector builds it again");
 }

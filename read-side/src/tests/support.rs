@@ -167,6 +167,12 @@ impl Fixture {
             .expect("allowed");
     }
 
+    pub(super) async fn empty_redis(&self) {
+        let client = redis::Client::open(&*self.projections.redis_url).expect("a Redis URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis is there");
+        redis::cmd("FLUSHDB").exec_async(&mut connection).await.expect("it is ours to empty");
+    }
+
     /// Takes the log away, as a lost server would.
     pub(super) async fn lose_the_log(&self) {
         self.log.pool().close().await;
