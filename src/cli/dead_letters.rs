@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use comfy_table::Table;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -34,7 +33,7 @@ pub(super) async fn run(config: Config, command: &Command, json: bool) -> anyhow
                 output::line("There are no dead letters.");
                 return Ok(ExitCode::SUCCESS);
             }
-            let mut table = Table::new();
+            let mut table = output::table();
             table.set_header(["id", "received", "queue", "reason", "state"]);
             for letter in letters {
                 let received = letter.received_at.to_rfc3339();

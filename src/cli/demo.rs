@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use comfy_table::Table;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
 use projections::{Certificate, RebuildOptions};
@@ -236,7 +235,7 @@ async fn show(
     placed: &[Uuid],
 ) -> anyhow::Result<()> {
     let Outcomes { orders, seconds, orders_per_s, confirmed_p50_ms, confirmed_p99_ms, .. } = outcomes;
-    let mut ends = Table::new();
+    let mut ends = output::table();
     ends.set_header(["how the orders ended", "orders", "expected"]);
     for (ending, wanted) in &outcomes.expected {
         let got = outcomes.ended.get(ending).copied().unwrap_or_default();

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use comfy_table::Table;
 use serde_json::json;
 
 use super::output;
@@ -19,7 +18,7 @@ pub(super) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
     if json {
         output::line(json!({ "ok": problems.is_empty(), "problems": problems, "servers": inspection }));
     } else {
-        let mut table = Table::new();
+        let mut table = output::table();
         table.set_header(["server", "program", "version", "runs at", "problem"]);
         for finding in &inspection.findings {
             let program =

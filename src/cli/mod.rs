@@ -76,10 +76,11 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// How much is logged unless `RUST_LOG` says otherwise: a server tells what it does, a tool what went wrong.
+    /// How much is logged unless `RUST_LOG` says otherwise: a server tells what it does, a tool what went wrong. lapin is silent: it
+    /// calls a queue that is looked for and not there an error; what matters of it our own supervisor logs.
     pub(crate) const fn log_filter(&self) -> &'static str {
         match self {
-            Self::Run(_) => "info",
+            Self::Run(_) => "info,lapin=off",
             Self::Up(_)
             | Self::Demo(_)
             | Self::Migrate
@@ -90,7 +91,7 @@ impl Command {
             | Self::Check(_)
             | Self::DeadLetters(_)
             | Self::Doctor
-            | Self::Openapi(_) => "error",
+            | Self::Openapi(_) => "error,lapin=off",
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// It could not be done.
@@ -28,6 +29,13 @@ pub(crate) fn note(text: impl Display) {
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     note(format_args!("waybill: {error:#}"));
     ExitCode::from(FAILED)
+}
+
+/// An empty table in the style of all tables.
+pub(crate) fn table() -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table
 }
 
 /// A progress bar on standard error; nothing where that is no terminal.

@@ -82,7 +82,7 @@ pub(super) async fn rebuild(
 
 /// The certificate, for a person.
 pub(super) fn table(certificate: &Certificate) -> Table {
-    let mut table = Table::new();
+    let mut table = output::table();
     let equal = match (certificate.compared_with, certificate.equal) {
         (None, _) => "there was none before".to_owned(),
         (Some(before), true) => format!("equal to generation {before}"),
