@@ -41,7 +41,7 @@ pub(crate) async fn build_to_head<S: Store>(
         let head = bounded(S::NAME, log.head()).await?;
         let behind = head.0 - open.folded().position.0;
         if behind > 0 {
-            catch_up(S::NAME, open, log, head, pace, stop, &mut |position| progress(position, head)).await?;
+            catch_up(S::NAME, open, log, head, pace, stop, &mut |open| progress(open.folded().position, head)).await?;
         }
         if behind <= i64::from(pace.page) {
             return Ok(());
@@ -63,10 +63,10 @@ pub(crate) async fn sweep<S: Store>(store: &S) -> Result<(), ProjectionError> {
 
 /// While building, documents are written once for many pages.
 pub(crate) fn building_pace(config: &Config) -> Pace {
-    Pace { page: config.rebuild_page_size.max(1), batch: config.rebuild_batch.max(1) as usize }
+    Pace { page: config.rebuild_page_size, batch: config.rebuild_batch as usize }
 }
 
 /// A little behind: page by page.
 pub(crate) fn following_pace(config: &Config) -> Pace {
-    Pace { page: config.page_size.max(1), batch: config.page_size.max(1) as usize }
+    Pace { page: config.page_size, batch: config.page_size as usize }
 }

@@ -34,7 +34,7 @@ pub(crate) async fn catch_up<O: OpenGeneration>(
     to: Position,
     pace: Pace,
     stop: &CancellationToken,
-    progress: &mut (dyn FnMut(Position) + Send),
+    progress: &mut (dyn FnMut(&O) + Send),
 ) -> Result<(), ProjectionError> {
     bounded(name, log.verify(open.folded())).await?;
     let (send, mut pages) = mpsc::channel(AHEAD);
@@ -55,7 +55,7 @@ pub(crate) async fn catch_up<O: OpenGeneration>(
             open.write().await?;
             unwritten = 0;
         }
-        progress(open.folded().position);
+        progress(open);
         if stop.is_cancelled() {
             let position = open.written().log_position().to_string();
             return Err(ProjectionError::Interrupted { projection: name, position });

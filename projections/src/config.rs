@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ProjectionError;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -44,6 +46,21 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Refuses what could not work.
+    pub fn check(&self) -> Result<(), ProjectionError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let wrong = if self.namespace.is_empty() || !self.namespace.bytes().all(plain) {
+            "namespace must be letters, digits, dashes, dots or underscores"
+        } else if [self.page_size, self.rebuild_page_size, self.rebuild_batch].contains(&0) {
+            "page_size, rebuild_page_size and rebuild_batch must be at least 1"
+        } else if self.index_memory_mb < 16 {
+            "index_memory_mb must be at least 16"
+        } else {
+            return Ok(());
+        };
+        Err(ProjectionError::Misconfigured { what: wrong })
+    }
+
     pub(crate) fn commit_interval(&self) -> Duration {
         Duration::from_millis(self.commit_interval_ms)
     }

@@ -1,4 +1,8 @@
 //! The projector: one pass over the log, and a follower for each projection.
+//!
+//! To add a read model: a file beside `order_view.rs` with its document and `impl ReadModel` (for a search index `impl SearchModel` as
+//! well), a line in [`run`] below, one in `rebuild::with_store!`, its name in `handle::PROJECTIONS`, and its reader in `views.rs` or
+//! `search`. Pin a whole life of its document with a snapshot in `tests/folds.rs`. Pages, checkpoint, rebuild and comparison come with it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -28,14 +32,14 @@ pub struct Parts {
 /// Follows the log with all projections until shutdown. What fails is tried again or stands still by itself, and says so in the
 /// handle; the others go on.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), ProjectionError> {
+    config.check()?;
     let (pass, door) = Pass::new();
     let mut projector =
         Projector { config: Arc::new(config), parts, pass, shutdown, tasks: JoinSet::new(), names: HashMap::new() };
     let Config { page_size, .. } = *projector.config;
     let Parts { log, wake, handle } = projector.parts.clone();
-    projector.tasks.spawn(pass::run(door, log, wake, page_size.max(1), handle, projector.shutdown.clone()));
+    projector.tasks.spawn(pass::run(door, log, wake, page_size, handle, projector.shutdown.clone()));
     let config = Arc::clone(&projector.config);
-    // A new read model gets its line here.
     projector.follow(RedisViews::<OrderView>::new(&config)?);
     projector.follow(RedisViews::<CustomerOrders>::new(&config)?);
     projector.follow(RedisViews::<StockView>::new(&config)?);

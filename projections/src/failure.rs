@@ -36,6 +36,8 @@ pub enum ProjectionError {
         "generation {generation} of {projection} was built by version {built_by} of its fold, this release has {ours}"
     )]
     Outdated { projection: &'static str, generation: u32, built_by: u32, ours: u32 },
+    #[error("the configuration of projections is wrong: {what}")]
+    Misconfigured { what: &'static str },
     #[error("there is no projection {0:?}")]
     Unknown(String),
     /// The rebuilt documents are not those that are live, although the same code made them: nothing was switched.
@@ -78,6 +80,7 @@ impl ProjectionError {
             Self::Log { .. }
             | Self::Fenced { .. }
             | Self::Outdated { .. }
+            | Self::Misconfigured { .. }
             | Self::Unknown(_)
             | Self::Different { .. }
             | Self::Died { .. } => Remedy::Stop,

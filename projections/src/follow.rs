@@ -24,7 +24,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How often one that stands still looks whether it may go on.
 const LOOK: Duration = Duration::from_millis(20);
-const LOOK_WHEN_STOPPED: Duration = Duration::from_secs(2);
+const LOOK_WHEN_STOPPED: Duration = Duration::from_secs(1);
 
 /// A hold that is never released is forgotten after this.
 const HOLD_MAX: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ const COMMIT_GAP: Duration = Duration::from_millis(50);
 const ASKED_FOR: Duration = Duration::from_secs(1);
 
 /// Another writer that has not moved in so many looks, although the log has, is gone.
-const STILL_LOOKS: u32 = 5;
+const STILL_LOOKS: u32 = 3;
 
 pub(crate) struct Follower<S: Store> {
     pub(crate) store: S,
@@ -115,11 +115,12 @@ impl<S: Store> Follower<S> {
         self.store.preflight().await?;
         let mut open = self.ready(distrusted).await?;
         self.moved(&open);
+        self.handle.set_state(S::NAME, ProjectionState::Following);
         loop {
             let Some(pages) = self.pass.join().await else { return open.close().await };
             let head = bounded(S::NAME, self.log.head()).await?;
             self.catch_up_to(&mut open, head).await?;
-            self.handle.set_state(S::NAME, ProjectionState::Following);
+            self.moved(&open);
             self.follow_pass(&mut open, pages).await?;
             if self.shutdown.is_cancelled() {
                 return open.close().await;
@@ -172,8 +173,7 @@ impl<S: Store> Follower<S> {
         }
         let far = behind > i64::from(self.config.rebuild_page_size);
         let pace = if far { building_pace(&self.config) } else { following_pace(&self.config) };
-        catch_up(S::NAME, open, &self.log, to, pace, &self.shutdown, &mut |_| ()).await?;
-        self.moved(open);
+        catch_up(S::NAME, open, &self.log, to, pace, &self.shutdown, &mut |open| self.moved(open)).await?;
         Ok(())
     }
 

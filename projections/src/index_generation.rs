@@ -28,7 +28,7 @@ pub(crate) struct SearchIndexes<M: SearchModel> {
 
 impl<M: SearchModel> SearchIndexes<M> {
     pub(crate) fn new(config: &Config) -> Self {
-        let memory = config.index_memory_mb.max(16) << 20;
+        let memory = config.index_memory_mb << 20;
         Self { folder: IndexFolder::new(&config.index_dir, M::NAME), memory, model: PhantomData }
     }
 

@@ -51,8 +51,8 @@ pub use failure::ProjectionError;
 pub use handle::{Gauge, Handle, PROJECTIONS, ProjectionState, ProjectionStatus};
 pub use model::{Place, ReadModel, SearchModel};
 pub use order_document::{
-    Attention, Fulfilment, OrderDocument, OrderJson, OrderPayment, OrderShipment, OrderStatus, OrderTag, PaymentStatus, ShipmentStatus,
-    TimelineEntry,
+    Attention, Fulfilment, OrderDocument, OrderJson, OrderPayment, OrderShipment, OrderStatus, OrderTag, PaymentStatus,
+    ShipmentStatus, TimelineEntry,
 };
 pub use order_index::OrderIndex;
 pub use order_view::{OrderView, fold_order_events};

@@ -1,8 +1,7 @@
 //! What a read model is: keys, a document, a pure fold. The engine owns pages, loading, writing, checkpoint, rebuild and comparison.
 //!
-//! To add a read model: a file beside `order_view.rs` with a document type and `impl ReadModel`; then, for Redis, a line in
-//! `engine::projections` and a reader in `views.rs`; for Tantivy also `impl SearchModel` and a reader in `search`. Its tests pin a
-//! whole life with a snapshot. A changed fold or document raises `VERSION`: the engine then builds a new generation beside the old.
+//! The recipe for a new one is in `engine`. A changed fold or document raises `VERSION`: the engine then builds a new generation beside
+//! the old one, and switches when it has caught up.
 
 use std::{borrow::Cow, hash::Hash};
 

@@ -79,6 +79,7 @@ pub async fn rebuild(
     progress: &mut (dyn FnMut(Progress) + Send),
     stop: &CancellationToken,
 ) -> Result<Certificate, ProjectionError> {
+    config.check()?;
     with_store!(name, config, store => Rebuild { store, config, log, options, stop }.run(progress).await)
 }
 

@@ -16,8 +16,8 @@ use redis::pipe;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Config, Cursor, CustomerOrders, Handle, OrderDocument, OrderJson, OrderSummary, OrderTag, OrderView, Page, ProductDocument, ProductView,
-    Read, ReadError, ReadModel, StockDocument, StockView,
+    Config, Cursor, CustomerOrders, Handle, OrderDocument, OrderJson, OrderSummary, OrderTag, OrderView, Page,
+    ProductDocument, ProductView, Read, ReadError, ReadModel, StockDocument, StockView,
     checkpoint_text::{Head, ShardAt},
     customer_orders::{CustomerOrdersKey, member_order},
     model::Place,

@@ -9,6 +9,7 @@ use std::{
 
 use events::{LogId, LogPosition};
 use tantivy::{Index, IndexReader, ReloadPolicy, Searcher, TantivyError, schema::Field};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{OrderHits, OrderSearch, ProductHits, ProductSearch, orders, products, query};
 use crate::{
@@ -23,11 +24,17 @@ use crate::{
 /// How often a reader in another process than the projector looks for a commit.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Each occupies a processor; what waits longer than this would only add to the overload.
+const SEARCHES_AT_ONCE: usize = 16;
+const ROOM_WAIT: Duration = Duration::from_millis(500);
+
 /// The search indexes, for reading. Cheap to clone; nothing need exist yet.
 #[derive(Clone)]
 pub struct Indexes {
     products: Arc<OpenIndex<ProductIndex>>,
     orders: Arc<OpenIndex<OrderIndex>>,
+    /// Searches at work; more wait a moment, and then are refused.
+    room: Arc<Semaphore>,
     log_id: LogId,
     handle: Option<Handle>,
 }
@@ -63,18 +70,19 @@ impl Indexes {
         Self {
             products: Arc::new(OpenIndex::new(&config.index_dir)),
             orders: Arc::new(OpenIndex::new(&config.index_dir)),
+            room: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)),
             log_id,
             handle,
         }
     }
 
     pub async fn search_products(&self, search: ProductSearch) -> Result<Read<ProductHits>, ReadError> {
-        let index = Arc::clone(&self.products);
+        let (index, _room) = (Arc::clone(&self.products), self.room().await?);
         blocking(move || index.read(|searcher, schema| products::search(searcher, schema, &search))).await
     }
 
     pub async fn search_orders(&self, search: OrderSearch) -> Result<Read<OrderHits>, ReadError> {
-        let index = Arc::clone(&self.orders);
+        let (index, _room) = (Arc::clone(&self.orders), self.room().await?);
         blocking(move || index.read(|searcher, schema| orders::search(searcher, schema, &search))).await
     }
 
@@ -113,6 +121,15 @@ impl Indexes {
             Ok(reached)
         };
         wait::until(index.name(), &self.log_id, wanted, budget, POLL, watched, look).await
+    }
+
+    async fn room(&self) -> Result<SemaphorePermit<'_>, ReadError> {
+        let busy = |source: Box<dyn std::error::Error + Send + Sync>| ReadError::Unavailable {
+            store: "the search index",
+            source,
+        };
+        let permit = tokio::time::timeout(ROOM_WAIT, self.room.acquire()).await.map_err(|late| busy(late.into()))?;
+        permit.map_err(|closed| busy(closed.into()))
     }
 }
 

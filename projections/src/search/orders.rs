@@ -5,9 +5,9 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 use tantivy::{
     Order, Searcher, Term,
-    aggregation::{AggContextParams, AggregationCollector, agg_req::Aggregations},
+    aggregation::agg_req::Aggregations,
     collector::{
-        Count, TopDocs,
+        TopDocs,
         sort_key::{SortByStaticFastValue, SortByString},
     },
     query::{AllQuery, BooleanQuery, Query, RangeQuery},
@@ -17,7 +17,7 @@ use super::{
     MAX_HITS, OrderHits, OrderSearch, OrderSort,
     indexes::{SearchFailure, stored},
     products::counts,
-    query::{All, beginning, behind, plain_words},
+    query::{All, beginning, behind, collect, plain_words},
 };
 use crate::{
     Cursor, OrderIndex, OrderStatus,
@@ -42,20 +42,18 @@ pub(crate) fn search(
         OrderSort::Oldest => false,
     };
     let rest = rest(fields, search.after.as_ref(), newest_first)?;
-    let query = BooleanQuery::intersection(vec![Box::new(matching.clone()), rest]);
     let direction = if newest_first { Order::Desc } else { Order::Asc };
     let order = (
         (SortByStaticFastValue::<i64>::for_field("placed_at"), direction),
         (SortByString::for_field("order_id"), Order::Asc),
     );
-    let found = searcher.search(&query, &TopDocs::with_limit(limit + 1).order_by(order))?;
+    let top = TopDocs::with_limit(limit + 1).order_by(order);
+    let (found, total, statuses) = collect(searcher, &matching, rest, top, status_request())?;
     let next = found.get(limit - 1).filter(|_| found.len() > limit).map(|((placed_at, id), _)| {
         Cursor::of(&After(newest_first, placed_at.unwrap_or(0), id.clone().unwrap_or_default()))
     });
     let summary = |address| stored::<IndexedOrder>(searcher, address, schema.document).map(|order| order.summary);
     let items = found.iter().take(limit).map(|&(_, address)| summary(address)).collect::<Result<_, _>>()?;
-    let statuses = AggregationCollector::from_aggs(status_request(), AggContextParams::default());
-    let (total, statuses) = searcher.search(&matching, &(Count, statuses))?;
     Ok(OrderHits { items, next, total, statuses: counts(&statuses, "statuses") })
 }
 
@@ -79,8 +77,12 @@ fn conditions(fields: &OrderFields, search: &OrderSearch) -> BooleanQuery {
     all.build()
 }
 
-fn rest(fields: &OrderFields, after: Option<&Cursor>, newest_first: bool) -> Result<Box<dyn Query>, SearchFailure> {
-    let Some(cursor) = after else { return Ok(Box::new(AllQuery)) };
+fn rest(
+    fields: &OrderFields,
+    after: Option<&Cursor>,
+    newest_first: bool,
+) -> Result<Option<Box<dyn Query>>, SearchFailure> {
+    let Some(cursor) = after else { return Ok(None) };
     let After(same_order, placed_at, id) = cursor.key().map_err(|_| SearchFailure::BadCursor)?;
     if same_order != newest_first {
         return Err(SearchFailure::BadCursor);
@@ -92,7 +94,7 @@ fn rest(fields: &OrderFields, after: Option<&Cursor>, newest_first: bool) -> Res
     } else {
         RangeQuery::new(Bound::Excluded(at), Bound::Unbounded)
     };
-    Ok(Box::new(behind(Box::new(later), Box::new(here), fields.order_id, &id)))
+    Ok(Some(Box::new(behind(Box::new(later), Box::new(here), fields.order_id, &id))))
 }
 
 fn status_request() -> Aggregations {

@@ -4,23 +4,22 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 use tantivy::{
-    Order, Searcher, Term,
+    DocAddress, Order, Searcher, Term,
     aggregation::{
-        AggContextParams, AggregationCollector,
         agg_req::Aggregations,
         agg_result::{AggregationResult, AggregationResults, BucketEntries, BucketResult},
     },
     collector::{
-        Count, TopDocs,
+        TopDocs,
         sort_key::{SortBySimilarityScore, SortByStaticFastValue, SortByString},
     },
-    query::{AllQuery, BooleanQuery, Query, RangeQuery},
+    query::{BooleanQuery, Query, RangeQuery},
 };
 
 use super::{
     FacetCount, MAX_HITS, ProductFacets, ProductHit, ProductHits, ProductSearch, ProductSort,
     indexes::{SearchFailure, stored},
-    query::{All, any_of, beginning, behind, exact, similar, term, words},
+    query::{All, any_of, beginning, behind, collect, exact, similar, term, words},
 };
 use crate::{
     Cursor, ProductIndex,
@@ -40,52 +39,52 @@ enum After {
     Price(bool, i64, String),
 }
 
-type Hit = (After, tantivy::DocAddress);
+/// A page with one hit more where there are more, and what all that match amount to.
+struct Found {
+    hits: Vec<(After, DocAddress)>,
+    total: usize,
+    counts: AggregationResults,
+}
+
+/// What one search works on.
+struct Search<'a> {
+    searcher: &'a Searcher,
+    fields: &'a ProductFields,
+    matching: BooleanQuery,
+    after: Option<After>,
+    limit: usize,
+}
 
 pub(crate) fn search(
     searcher: &Searcher,
     schema: &IndexSchema<ProductIndex>,
     search: &ProductSearch,
 ) -> Result<ProductHits, SearchFailure> {
-    let fields = &schema.fields;
-    let matching = conditions(fields, search);
-    let limit = search.limit.clamp(1, MAX_HITS);
+    let text = search.text.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    let (fields, limit) = (&schema.fields, search.limit.clamp(1, MAX_HITS));
+    let matching = conditions(fields, search, text);
     let after = search.after.as_ref().map(Cursor::key::<After>).transpose().map_err(|_| SearchFailure::BadCursor)?;
-    let has_text = search.text.as_deref().is_some_and(|text| !text.trim().is_empty());
-    let hits = match (search.sort, has_text) {
-        (ProductSort::Relevance, true) => by_rank(searcher, &matching, after, limit)?,
-        (ProductSort::Relevance, false) | (ProductSort::Name, _) => by_name(searcher, fields, &matching, after, limit)?,
-        (ProductSort::PriceAscending, _) => by_price(searcher, fields, &matching, after, limit, true)?,
-        (ProductSort::PriceDescending, _) => by_price(searcher, fields, &matching, after, limit, false)?,
+    let parts = Search { searcher, fields, matching, after, limit };
+    let Found { hits, total, counts } = match (search.sort, text) {
+        (ProductSort::Relevance, Some(_)) => parts.by_rank()?,
+        (ProductSort::Relevance, None) | (ProductSort::Name, _) => parts.by_name()?,
+        (ProductSort::PriceAscending, _) => parts.by_price(true)?,
+        (ProductSort::PriceDescending, _) => parts.by_price(false)?,
     };
     let next = hits.get(limit - 1).filter(|_| hits.len() > limit).map(|(after, _)| Cursor::of(after));
     let items =
         hits.iter().take(limit).map(|&(_, address)| hit(searcher, schema, address)).collect::<Result<_, _>>()?;
-    let facets = AggregationCollector::from_aggs(facet_request(), AggContextParams::default());
-    let (total, facets) = searcher.search(&matching, &(Count, facets))?;
-    Ok(ProductHits { items, next, total, facets: facets_of(&facets) })
+    Ok(ProductHits { items, next, total, facets: facets_of(&counts) })
 }
 
-fn conditions(fields: &ProductFields, search: &ProductSearch) -> BooleanQuery {
+fn conditions(fields: &ProductFields, search: &ProductSearch, text: Option<&str>) -> BooleanQuery {
     let mut all = All::default();
-    // Unlisted articles have no SKU to be found by.
-    all.filter(RangeQuery::new(Bound::Included(Term::from_field_u64(fields.in_stock, 0)), Bound::Unbounded));
-    if let Some(text) = search.text.as_deref() {
-        let sku = text.trim().to_lowercase();
-        let words = words(text);
-        let last = words.len().saturating_sub(1);
-        let by_words = words
-            .iter()
-            .enumerate()
-            .map(|(index, word)| (tantivy::query::Occur::Must, word_query(fields, word, index == last)));
-        let by_words: Box<dyn Query> =
-            if words.is_empty() { Box::new(AllQuery) } else { Box::new(BooleanQuery::new(by_words.collect())) };
-        let mut either = vec![by_words];
-        if !sku.is_empty() {
-            either.extend(exact(fields.sku_text, &sku, 20.0));
-            either.push(beginning(fields.sku_text, &sku, 5.0));
+    match text {
+        Some(text) => all.scored(text_query(fields, text)),
+        // What is kept and not sold has no fields to be found by.
+        None => {
+            all.filter(RangeQuery::new(Bound::Included(Term::from_field_u64(fields.in_stock, 0)), Bound::Unbounded))
         }
-        all.scored(any_of(either));
     }
     all.equals(fields.category, search.category.as_deref());
     all.equals(fields.kind, search.kind.map(kind_name));
@@ -93,6 +92,21 @@ fn conditions(fields: &ProductFields, search: &ProductSearch) -> BooleanQuery {
     all.range(fields.price, search.price_min, search.price_max.map_or(Bound::Unbounded, Bound::Included));
     all.flag(fields.in_stock, search.in_stock);
     all.build()
+}
+
+/// Every word somewhere, or the whole text as a SKU.
+fn text_query(fields: &ProductFields, text: &str) -> BooleanQuery {
+    let words = words(text);
+    let last = words.len().saturating_sub(1);
+    let by_words =
+        words.iter().enumerate().map(|(index, word)| word_query(fields, word, index == last)).collect::<Vec<_>>();
+    let sku = text.to_lowercase();
+    let mut either = exact(fields.sku_text, &sku, 20.0);
+    either.push(beginning(fields.sku_text, &sku, 5.0));
+    if !by_words.is_empty() {
+        either.push(Box::new(BooleanQuery::intersection(by_words)));
+    }
+    any_of(either)
 }
 
 /// One word, anywhere: as it is, similar, or the beginning of one while it is still being typed.
@@ -108,82 +122,77 @@ fn word_query(fields: &ProductFields, word: &str, unfinished: bool) -> Box<dyn Q
     Box::new(any_of(ways))
 }
 
-fn by_rank(
-    searcher: &Searcher,
-    matching: &BooleanQuery,
-    after: Option<After>,
-    limit: usize,
-) -> Result<Vec<Hit>, SearchFailure> {
-    let skip = match after {
-        None => 0,
-        Some(After::Rank(rank)) if rank < MAX_RANK => rank,
-        Some(After::Rank(_) | After::Name(..) | After::Price(..)) => return Err(SearchFailure::BadCursor),
-    };
-    let order = ((SortBySimilarityScore, Order::Desc), (SortByString::for_field("sku"), Order::Asc));
-    let found = searcher.search(matching, &TopDocs::with_limit(limit + 1).and_offset(skip).order_by(order))?;
-    Ok(found.into_iter().enumerate().map(|(index, (_, address))| (After::Rank(skip + index + 1), address)).collect())
-}
+impl Search<'_> {
+    fn by_rank(self) -> Result<Found, SearchFailure> {
+        let skip = match self.after {
+            None => 0,
+            Some(After::Rank(rank)) if rank < MAX_RANK => rank,
+            Some(After::Rank(_) | After::Name(..) | After::Price(..)) => return Err(SearchFailure::BadCursor),
+        };
+        let order = ((SortBySimilarityScore, Order::Desc), (SortByString::for_field("sku"), Order::Asc));
+        let top = TopDocs::with_limit(self.limit + 1).and_offset(skip).order_by(order);
+        let (found, total, counts) = collect(self.searcher, &self.matching, None, top, facet_request())?;
+        let hits = found
+            .into_iter()
+            .enumerate()
+            .map(|(index, (_, address))| (After::Rank(skip + index + 1), address))
+            .collect();
+        Ok(Found { hits, total, counts })
+    }
 
-fn by_name(
-    searcher: &Searcher,
-    fields: &ProductFields,
-    matching: &BooleanQuery,
-    after: Option<After>,
-    limit: usize,
-) -> Result<Vec<Hit>, SearchFailure> {
-    let rest: Box<dyn Query> = match after {
-        None => Box::new(AllQuery),
-        Some(After::Name(name, sku)) => {
-            let bound = Bound::Excluded(Term::from_field_text(fields.name_order, &name));
-            let later = Box::new(RangeQuery::new(bound, Bound::Unbounded));
-            Box::new(behind(later, Box::new(term(fields.name_order, &name)), fields.sku, &sku))
-        }
-        Some(After::Rank(_) | After::Price(..)) => return Err(SearchFailure::BadCursor),
-    };
-    let query = BooleanQuery::intersection(vec![Box::new(matching.clone()), rest]);
-    let order = ((SortByString::for_field("name_order"), Order::Asc), (SortByString::for_field("sku"), Order::Asc));
-    let found = searcher.search(&query, &TopDocs::with_limit(limit + 1).order_by(order))?;
-    let after =
-        |name: Option<String>, sku: Option<String>| After::Name(name.unwrap_or_default(), sku.unwrap_or_default());
-    Ok(found.into_iter().map(|((name, sku), address)| (after(name, sku), address)).collect())
-}
+    fn by_name(self) -> Result<Found, SearchFailure> {
+        let (fields, limit) = (self.fields, self.limit);
+        let rest: Option<Box<dyn Query>> = match self.after {
+            None => None,
+            Some(After::Name(name, sku)) => {
+                let bound = Bound::Excluded(Term::from_field_text(fields.name_order, &name));
+                let later = Box::new(RangeQuery::new(bound, Bound::Unbounded));
+                Some(Box::new(behind(later, Box::new(term(fields.name_order, &name)), fields.sku, &sku)))
+            }
+            Some(After::Rank(_) | After::Price(..)) => return Err(SearchFailure::BadCursor),
+        };
+        let order = ((SortByString::for_field("name_order"), Order::Asc), (SortByString::for_field("sku"), Order::Asc));
+        let top = TopDocs::with_limit(limit + 1).order_by(order);
+        let (found, total, counts) = collect(self.searcher, &self.matching, rest, top, facet_request())?;
+        let after =
+            |name: Option<String>, sku: Option<String>| After::Name(name.unwrap_or_default(), sku.unwrap_or_default());
+        let hits = found.into_iter().map(|((name, sku), address)| (after(name, sku), address)).collect();
+        Ok(Found { hits, total, counts })
+    }
 
-fn by_price(
-    searcher: &Searcher,
-    fields: &ProductFields,
-    matching: &BooleanQuery,
-    after: Option<After>,
-    limit: usize,
-    ascending: bool,
-) -> Result<Vec<Hit>, SearchFailure> {
-    let rest: Box<dyn Query> = match after {
-        None => Box::new(AllQuery),
-        Some(After::Price(same_order, price, sku)) if same_order == ascending => {
-            let price = Term::from_field_i64(fields.price, price);
-            let here = Box::new(RangeQuery::new(Bound::Included(price.clone()), Bound::Included(price.clone())));
-            let later = if ascending {
-                RangeQuery::new(Bound::Excluded(price), Bound::Unbounded)
-            } else {
-                RangeQuery::new(Bound::Unbounded, Bound::Excluded(price))
-            };
-            Box::new(behind(Box::new(later), here, fields.sku, &sku))
-        }
-        Some(After::Rank(_) | After::Name(..) | After::Price(..)) => return Err(SearchFailure::BadCursor),
-    };
-    let query = BooleanQuery::intersection(vec![Box::new(matching.clone()), rest]);
-    let direction = if ascending { Order::Asc } else { Order::Desc };
-    let order =
-        ((SortByStaticFastValue::<i64>::for_field("price"), direction), (SortByString::for_field("sku"), Order::Asc));
-    let found = searcher.search(&query, &TopDocs::with_limit(limit + 1).order_by(order))?;
-    let after =
-        |price: Option<i64>, sku: Option<String>| After::Price(ascending, price.unwrap_or(0), sku.unwrap_or_default());
-    Ok(found.into_iter().map(|((price, sku), address)| (after(price, sku), address)).collect())
+    fn by_price(self, ascending: bool) -> Result<Found, SearchFailure> {
+        let (fields, limit) = (self.fields, self.limit);
+        let rest: Option<Box<dyn Query>> = match self.after {
+            None => None,
+            Some(After::Price(same_order, price, sku)) if same_order == ascending => {
+                let price = Term::from_field_i64(fields.price, price);
+                let here = Box::new(RangeQuery::new(Bound::Included(price.clone()), Bound::Included(price.clone())));
+                let later = if ascending {
+                    RangeQuery::new(Bound::Excluded(price), Bound::Unbounded)
+                } else {
+                    RangeQuery::new(Bound::Unbounded, Bound::Excluded(price))
+                };
+                Some(Box::new(behind(Box::new(later), here, fields.sku, &sku)))
+            }
+            Some(After::Rank(_) | After::Name(..) | After::Price(..)) => return Err(SearchFailure::BadCursor),
+        };
+        let direction = if ascending { Order::Asc } else { Order::Desc };
+        let price = SortByStaticFastValue::<i64>::for_field("price");
+        let order = ((price, direction), (SortByString::for_field("sku"), Order::Asc));
+        let top = TopDocs::with_limit(limit + 1).order_by(order);
+        let (found, total, counts) = collect(self.searcher, &self.matching, rest, top, facet_request())?;
+        let after = |price: Option<i64>, sku: Option<String>| {
+            After::Price(ascending, price.unwrap_or(0), sku.unwrap_or_default())
+        };
+        let hits = found.into_iter().map(|((price, sku), address)| (after(price, sku), address)).collect();
+        Ok(Found { hits, total, counts })
+    }
 }
 
 fn hit(
     searcher: &Searcher,
     schema: &IndexSchema<ProductIndex>,
-    address: tantivy::DocAddress,
+    address: DocAddress,
 ) -> Result<ProductHit, SearchFailure> {
     let indexed: IndexedProduct = stored(searcher, address, schema.document)?;
     let in_stock = indexed.in_stock();

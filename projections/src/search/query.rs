@@ -3,7 +3,9 @@
 use std::ops::Bound;
 
 use tantivy::{
-    Index, Term,
+    Index, Searcher, Term,
+    aggregation::{AggContextParams, AggregationCollector, agg_req::Aggregations, agg_result::AggregationResults},
+    collector::{Collector, Count},
     query::{BooleanQuery, BoostQuery, ConstScoreQuery, FuzzyTermQuery, Occur, Query, RangeQuery, TermQuery},
     schema::{Field, IndexRecordOption, TextFieldIndexing, TextOptions},
     tokenizer::{AsciiFoldingFilter, LowerCaser, RemoveLongFilter, SimpleTokenizer, TextAnalyzer, TokenStream},
@@ -92,6 +94,25 @@ impl All {
 
     pub(crate) fn build(self) -> BooleanQuery {
         BooleanQuery::new(self.0)
+    }
+}
+
+/// The hits of one page, with the number and the counts of all that match: in one pass where the page is the first.
+pub(crate) fn collect<C: Collector>(
+    searcher: &Searcher,
+    matching: &BooleanQuery,
+    rest: Option<Box<dyn Query>>,
+    top: C,
+    counted: Aggregations,
+) -> tantivy::Result<(C::Fruit, usize, AggregationResults)> {
+    let counted = AggregationCollector::from_aggs(counted, AggContextParams::default());
+    match rest {
+        None => searcher.search(matching, &(top, Count, counted)),
+        Some(rest) => {
+            let hits = searcher.search(&BooleanQuery::intersection(vec![Box::new(matching.clone()), rest]), &top)?;
+            let (total, counts) = searcher.search(matching, &(Count, counted))?;
+            Ok((hits, total, counts))
+        }
     }
 }
 

@@ -166,6 +166,8 @@ async fn an_event_that_cannot_be_read_stops_with_a_clear_state_and_what_came_bef
     let mut shop = Shop::open().await;
     let projector = shop.projector();
     let position = shop.append(vec![life::place(1)]).await;
+    projector.reaches(&position).await;
+    let position = shop.append(vec![life::place(2)]).await;
     shop.append_unreadable().await;
     projector.reaches(&position).await;
     let stopped = || match projector.handle.state("order-view") {
@@ -176,9 +178,9 @@ async fn an_event_that_cannot_be_read_stops_with_a_clear_state_and_what_came_bef
         }
     };
     let reason = eventually("it stops", async || stopped()).await;
-    assert!(reason.contains("cannot read the event at position 2"), "{reason}");
+    assert!(reason.contains("cannot read the event at position 3"), "{reason}");
     assert!(reason.contains("OrderTeleported v1 is not known to this release"), "{reason}");
-    assert!(projector.views.order(life::order_id(1)).await.expect("it goes on answering").value.is_some());
+    assert!(projector.views.order(life::order_id(2)).await.expect("it goes on answering").value.is_some());
     projector.stop().await;
 }
 
@@ -196,4 +198,46 @@ async fn how_all_stand_is_told_without_a_projector_in_the_process() {
         assert_eq!((status.position, status.lag_events), (Some(position.to_string()), Some(33)), "{}", status.name);
         assert!(status.lag_age_ms.is_some_and(|age| age >= 0));
     }
+}
+
+#[tokio::test]
+async fn of_two_projectors_one_writes_and_the_other_takes_over() {
+    let mut shop = Shop::open().await;
+    let projectors = [shop.projector(), shop.projector()];
+    let mut position = None;
+    for n in 0..20 {
+        position = Some(shop.append(life::completed(n)).await);
+    }
+    let position = position.expect("20 were appended");
+    // Either may have won a view; together they get there, and nothing is applied twice.
+    projectors[0].reaches(&position).await;
+    for n in 0..20 {
+        let order = shop.views().order(life::order_id(n)).await.expect("built").value.expect("placed");
+        assert_eq!(order.timeline.len(), 33);
+    }
+    let [first, second] = projectors;
+    first.stop().await;
+    let position = shop.append(life::completed(20)).await;
+    second.reaches(&position).await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn documents_of_another_version_answer_until_the_new_ones_are_built() {
+    let mut shop = Shop::open().await;
+    let first = shop.projector();
+    let position = shop.append(life::completed(1)).await;
+    first.reaches(&position).await;
+    first.stop().await;
+    let head = "test:{order-view:g1}:head";
+    let redis::Value::BulkString(text) = shop.redis(&["GET", head]).await else { panic!("there is a head") };
+    let older = String::from_utf8(text).expect("text").replace(" v1", " v0");
+    shop.redis(&["SET", head, &older]).await;
+    assert!(shop.views().order(life::order_id(1)).await.expect("it answers").value.is_some());
+    let second = shop.projector();
+    let next = shop.append(life::completed(2)).await;
+    second.reaches(&next).await;
+    assert_eq!(second.handle.generation("order-view"), Some(2));
+    assert!(second.views.order(life::order_id(1)).await.expect("built").value.is_some());
+    second.stop().await;
 }

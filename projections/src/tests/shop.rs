@@ -14,7 +14,7 @@ use super::life::{metadata, stream_of};
 use crate::{Config, Handle, Indexes, Parts, SearchIndex, View, Views};
 
 /// Longer than anything here takes, also on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Shop {
     pub(super) log: Log,
