@@ -4,6 +4,7 @@ mod folds;
 mod following;
 mod life;
 mod rebuilding;
+mod redis_faults;
 mod searching;
 mod shop;
 mod stores;
