@@ -1,3 +1,8 @@
 //! What the tests of this binary share.
 
+pub(crate) mod client;
+pub(crate) mod eventually;
+pub(crate) mod program;
+pub(crate) mod servers;
+pub(crate) mod shop;
 pub(crate) mod source_tree;
