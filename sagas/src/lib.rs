@@ -13,6 +13,7 @@ mod lease;
 pub mod order_fulfilment;
 pub mod participants;
 pub mod providers;
+mod recent;
 pub mod relay;
 pub mod runner;
 pub mod saga;

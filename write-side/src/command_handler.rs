@@ -55,7 +55,7 @@ pub async fn handle<A: Aggregate>(
     command: A::Command,
     context: &Context,
 ) -> Result<Handled, CommandError<A::Error>> {
-    attempt::<A>(store, stream, &command, context, None, &[]).await
+    attempt::<A>(store, stream, &command, context, None, &[]).await.map(|(handled, _)| handled)
 }
 
 /// Like [`handle`], refusing a stream that is at none of the versions that the caller has `seen`; no version: any will do.
@@ -66,7 +66,7 @@ pub async fn handle_if<A: Aggregate>(
     context: &Context,
     seen: &[StreamVersion],
 ) -> Result<Handled, CommandError<A::Error>> {
-    attempt::<A>(store, stream, &command, context, None, seen).await
+    attempt::<A>(store, stream, &command, context, None, seen).await.map(|(handled, _)| handled)
 }
 
 /// Like [`handle`] for a stream that hardly ever exists: decides on nothing first, one round trip, and loads on conflict.
@@ -76,7 +76,27 @@ pub async fn create<A: Aggregate>(
     command: A::Command,
     context: &Context,
 ) -> Result<Handled, CommandError<A::Error>> {
-    attempt::<A>(store, stream, &command, context, Some(Loaded::default()), &[]).await
+    attempt::<A>(store, stream, &command, context, Some(Guess::Nothing), &[]).await.map(|(handled, _)| handled)
+}
+
+/// Like [`handle`] for a caller that may remember the state it left: loads only where that is old, and gives the new state back.
+///
+/// What a remembered state refuses, or has granted already, is decided again on the stream as it is.
+pub async fn handle_known<A: Aggregate>(
+    store: &EventStore,
+    stream: &StreamId,
+    known: Option<Loaded<A>>,
+    command: A::Command,
+    context: &Context,
+) -> Result<(Handled, Loaded<A>), CommandError<A::Error>> {
+    attempt::<A>(store, stream, &command, context, known.map(Guess::Known), &[]).await
+}
+
+/// What a first decision is made on, to spare a load.
+enum Guess<A> {
+    /// The stream does not exist. What is refused on nothing is refused.
+    Nothing,
+    Known(Loaded<A>),
 }
 
 async fn attempt<A: Aggregate>(
@@ -84,13 +104,18 @@ async fn attempt<A: Aggregate>(
     stream: &StreamId,
     command: &A::Command,
     context: &Context,
-    mut guess: Option<Loaded<A>>,
+    mut guess: Option<Guess<A>>,
     seen: &[StreamVersion],
-) -> Result<Handled, CommandError<A::Error>> {
+) -> Result<(Handled, Loaded<A>), CommandError<A::Error>> {
     let mut unknown = false;
     for _ in 0..MAX_ATTEMPTS {
+        let mut remembered = false;
         let loaded = match guess.take() {
-            Some(guess) => guess,
+            Some(Guess::Nothing) => Loaded::default(),
+            Some(Guess::Known(known)) => {
+                remembered = true;
+                Loaded { answered: None, ..known }
+            }
             // After a lost answer only this load tells whether the command is in the log: if it fails, nobody knows.
             None => store.load::<A>(stream, context.command_id).await.map_err(|error| match unknown {
                 true => StoreError::OutcomeUnknown { source: None },
@@ -98,21 +123,30 @@ async fn attempt<A: Aggregate>(
             })?,
         };
         // The stream is its own inbox: a repeated command gets its first answer.
-        if let Some(answered) = loaded.answered {
-            return repeat(&answered, context);
+        if let Some(answered) = &loaded.answered {
+            return repeat(answered, context).map(|handled| (handled, loaded));
         }
         if !seen.is_empty() && !seen.contains(&loaded.version) {
             let position = store.position_of(stream, loaded.version).await?;
             return Err(CommandError::Stale { actual: loaded.version, position });
         }
-        let events = loaded.state.decide(command.clone()).map_err(CommandError::Rejected)?;
+        let decision = loaded.state.decide(command.clone());
+        // An append proves that the state was current; anything else has to ask.
+        if remembered && decision.as_ref().map_or(true, Vec::is_empty) {
+            continue;
+        }
+        let events = decision.map_err(CommandError::Rejected)?;
         if events.is_empty() {
             let position = store.position_of(stream, loaded.version).await?;
-            return Ok(Handled { version: loaded.version, position, repeated: false });
+            return Ok((Handled { version: loaded.version, position, repeated: false }, loaded));
         }
+        let state = events.iter().fold(loaded.state, A::evolve);
         let (append, version) = append_of::<A>(store, stream, loaded.version, events, context);
         match store.append(append).await {
-            Ok(appended) => return Ok(Handled { version, position: appended.last, repeated: false }),
+            Ok(appended) => {
+                let handled = Handled { version, position: appended.last, repeated: false };
+                return Ok((handled, Loaded { state, version, answered: None }));
+            }
             Err(StoreError::WrongExpectedVersion { .. }) => (),
             Err(StoreError::OutcomeUnknown { .. }) => unknown = true,
             Err(error) => return Err(error.into()),

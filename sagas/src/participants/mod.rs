@@ -12,10 +12,10 @@ mod shipping;
 use std::{sync::Arc, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
-use events::{CommandId, EffectKey, StreamId, bus::CommandMessage, participant::Participant};
+use events::{CommandId, EffectKey, bus::CommandMessage, participant::Participant};
 use futures_util::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use write_side::{Aggregate, CommandError, Context, EventStore, Handled, StoreError};
+use write_side::{CommandError, Context, EventStore, StoreError};
 
 use crate::{
     Config, Error,
@@ -111,9 +111,9 @@ fn patience() -> ExponentialBuilder {
 }
 
 /// Commands the log, patiently.
-async fn command<E, F>(attempt: impl FnMut() -> F) -> Result<Handled, Obstacle>
+async fn command<T, E, F>(attempt: impl FnMut() -> F) -> Result<T, Obstacle>
 where
-    F: Future<Output = Result<Handled, CommandError<E>>>,
+    F: Future<Output = Result<T, CommandError<E>>>,
     E: std::error::Error + Send + Sync + 'static,
 {
     attempt.retry(patience()).when(is_transient).await.map_err(|error| match error {
@@ -123,13 +123,6 @@ where
         | CommandError::KeyReused
         | CommandError::Stale { .. }) => Obstacle::Store(error.into()),
     })
-}
-
-/// The aggregate as its stream tells it now.
-async fn patient_load<A: Aggregate>(store: &EventStore, stream: &StreamId) -> Result<A, Obstacle> {
-    let load = async || store.load::<A>(stream, CommandId(uuid::Uuid::nil())).await;
-    let loaded = load.retry(patience()).when(StoreError::is_transient).await;
-    loaded.map(|loaded| loaded.state).map_err(|error| Obstacle::Store(error.into()))
 }
 
 fn is_transient<E: std::error::Error>(error: &CommandError<E>) -> bool {

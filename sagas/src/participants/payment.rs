@@ -1,27 +1,35 @@
 //! Money: authorisations, captures, voids and refunds at a payment provider.
 
+use std::sync::{Mutex, MutexGuard};
+
 use events::{EffectKey, Money, PaymentId, bus::CommandMessage, participant::ParticipantCommand};
 use write_side::{
-    EventStore, create,
+    EventStore, Loaded,
     domain::payment::{Fate, Payment, PaymentCommand},
-    handle,
+    handle_known,
 };
 
 use super::{
     Obstacle, command, context, crash_point,
     effect::{Outcome, Patience},
-    note, outcome_context, patient_load,
+    note, outcome_context,
 };
 use crate::{
     ProviderConfig,
     bus::consumer::Handler,
     providers::{Answer, PaymentEffect, PaymentProvider},
+    recent::Recent,
 };
+
+/// Payments between authorisation and capture, at most.
+const REMEMBERED: usize = 20_000;
 
 pub(super) struct PaymentParticipant<P> {
     store: EventStore,
     provider: P,
     patience: Patience,
+    /// Payments as this process left them last.
+    recent: Mutex<Recent<PaymentId, Loaded<Payment>>>,
 }
 
 /// A command as the domain, the provider and the record of its outcome need it.
@@ -41,34 +49,40 @@ enum Effect {
 
 impl<P: PaymentProvider> PaymentParticipant<P> {
     pub(super) fn new(store: EventStore, provider: P, config: &ProviderConfig) -> Self {
-        Self { store, provider, patience: Patience::new(config) }
+        Self { store, provider, patience: Patience::new(config), recent: Mutex::new(Recent::new(REMEMBERED)) }
     }
 
     async fn carry_out(&self, message: &CommandMessage, wanted: &Wanted, redelivered: bool) -> Result<(), Obstacle> {
         let (stream, context) = (wanted.payment_id.stream(), context(message));
-        let fresh = matches!(wanted.effect, Effect::Authorise { .. });
-        let handled = command(async || {
-            let intent = wanted.intent.clone();
-            if fresh {
-                create::<Payment>(&self.store, &stream, intent, &context).await
-            } else {
-                handle::<Payment>(&self.store, &stream, intent, &context).await
+        // A payment hardly ever exists before it is authorised; later on, it was this process that left it.
+        let known = match wanted.effect {
+            Effect::Authorise { .. } => Some(Loaded::default()),
+            Effect::Capture { .. } | Effect::Void { .. } | Effect::Refund { .. } => {
+                self.recent().take(&wanted.payment_id)
             }
-        })
-        .await?;
+        };
+        let intent = || wanted.intent.clone();
+        let asking = || handle_known::<Payment>(&self.store, &stream, known.clone(), intent(), &context);
+        let (handled, known) = command(asking).await?;
         crash_point("after-intent", &wanted.key);
-        let payment = patient_load::<Payment>(&self.store, &stream).await?;
+        let payment = &known.state;
         // A rule has said no, or the outcome is known: by an earlier delivery, or because the provider told it by itself.
         if payment.effect(&wanted.key).is_none_or(|effect| effect.fate != Fate::Pending) {
             return Ok(());
         }
-        let outcome = self.settle(&payment, wanted, handled.repeated || redelivered).await?;
+        let outcome = self.settle(payment, wanted, handled.repeated || redelivered).await?;
         crash_point("after-effect", &wanted.key);
         let context = outcome_context(message, &wanted.key);
         let record = wanted.record(outcome);
-        command(async || handle::<Payment>(&self.store, &stream, record.clone(), &context).await).await?;
+        let recording = || handle_known::<Payment>(&self.store, &stream, Some(known.clone()), record.clone(), &context);
+        let (_, known) = command(recording).await?;
         crash_point("after-record", &wanted.key);
+        self.recent().put(wanted.payment_id, known);
         Ok(())
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent<PaymentId, Loaded<Payment>>> {
+        self.recent.lock().expect("nobody panics while holding the lock")
     }
 
     async fn settle(&self, payment: &Payment, wanted: &Wanted, unsure: bool) -> Result<Outcome, Obstacle> {

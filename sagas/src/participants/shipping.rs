@@ -2,15 +2,15 @@
 
 use events::{EffectKey, ShipmentId, bus::CommandMessage, participant::ParticipantCommand};
 use write_side::{
-    EventStore, create,
+    EventStore, Loaded,
     domain::shipment::{Shipment, ShipmentCommand},
-    handle,
+    handle_known,
 };
 
 use super::{
     Obstacle, command, context, crash_point,
     effect::{Outcome, Patience},
-    note, outcome_context, patient_load,
+    note, outcome_context,
 };
 use crate::{
     ProviderConfig,
@@ -50,25 +50,26 @@ impl<C: Carrier> ShippingParticipant<C> {
         redelivered: bool,
     ) -> Result<(), Obstacle> {
         let (stream, context) = (wanted.shipment_id.stream(), context(message));
-        let handled = command(async || {
-            let intent = wanted.intent.clone();
-            match wanted.effect {
-                Effect::Book(_) => create::<Shipment>(&self.store, &stream, intent, &context).await,
-                Effect::Cancel { .. } => handle::<Shipment>(&self.store, &stream, intent, &context).await,
-            }
-        })
-        .await?;
+        // A shipment hardly ever exists before it is booked.
+        let known = match wanted.effect {
+            Effect::Book(_) => Some(Loaded::default()),
+            Effect::Cancel { .. } => None,
+        };
+        let intent = || wanted.intent.clone();
+        let asking = || handle_known::<Shipment>(&self.store, &stream, known.clone(), intent(), &context);
+        let (handled, known) = command(asking).await?;
         crash_point("after-intent", wanted.key);
-        let shipment = patient_load::<Shipment>(&self.store, &stream).await?;
         // A rule has said no, or the outcome is known: by an earlier delivery, or because the carrier told it by itself.
-        if shipment.pending().iter().all(|pending| pending.effect_key != *wanted.key) {
+        if known.state.pending().iter().all(|pending| pending.effect_key != *wanted.key) {
             return Ok(());
         }
         let outcome = self.settle(wanted, handled.repeated || redelivered).await?;
         crash_point("after-effect", wanted.key);
         let context = outcome_context(message, wanted.key);
         let record = wanted.record(outcome);
-        command(async || handle::<Shipment>(&self.store, &stream, record.clone(), &context).await).await?;
+        let recording =
+            || handle_known::<Shipment>(&self.store, &stream, Some(known.clone()), record.clone(), &context);
+        command(recording).await?;
         crash_point("after-record", wanted.key);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Saga states in memory, bounded: those not used for longest go first, and are loaded again when a fact comes.
+//! Saga states as they are kept in memory, and how those that are not there are loaded.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,35 +18,6 @@ pub(super) struct Known {
     pub intent: Position,
     /// Of the stream's first event: tenant, trace and correlation of all the others.
     pub origin: Option<Arc<Metadata>>,
-}
-
-/// Two generations: what is used moves to the young one; when that is full, the old one is dropped.
-pub(super) struct Cache {
-    young: HashMap<OrderId, Known>,
-    old: HashMap<OrderId, Known>,
-    room: usize,
-}
-
-impl Cache {
-    pub(super) fn new(room: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), room: (room / 2).max(1) }
-    }
-
-    pub(super) fn take(&mut self, order_id: &OrderId) -> Option<Known> {
-        self.young.remove(order_id).or_else(|| self.old.remove(order_id))
-    }
-
-    pub(super) fn get(&self, order_id: &OrderId) -> Option<&Known> {
-        self.young.get(order_id).or_else(|| self.old.get(order_id))
-    }
-
-    pub(super) fn put(&mut self, order_id: OrderId, known: Known) {
-        if self.young.len() >= self.room {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.old.remove(&order_id);
-        self.young.insert(order_id, known);
-    }
 }
 
 /// What became of loading one saga.

@@ -18,15 +18,16 @@ use events::{Checkpoint, DomainEvent, LogError, OrderId, Position, Recorded, Tai
 use futures_util::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use write_side::EventStore;
+use write_side::{EventStore, Loaded, domain::order::Order};
 
-use self::{cache::Cache, deadlines::Waits, orders::OrderWork, turns::Heard};
+use self::{cache::Known, deadlines::Waits, orders::OrderWork, turns::Heard};
 use crate::{
     Config, Error, fact,
     fact::Fact,
     health::Health,
     lease,
     order_fulfilment::ORDER_FULFILMENT,
+    recent::Recent,
     saga::{Saga, Setup},
 };
 
@@ -57,7 +58,9 @@ struct Engine<'a> {
     config: &'a Config,
     store: &'a EventStore,
     health: &'a Health,
-    cache: Cache,
+    cache: Recent<OrderId, Known>,
+    /// The orders as the engine last left them, so that commanding one needs no load.
+    orders: Recent<OrderId, Loaded<Order>>,
     quarantined: HashSet<OrderId>,
     tail: Option<Tail>,
     /// Up to where everything is appended, and up to where that is written down.
@@ -90,7 +93,8 @@ impl<'a> Engine<'a> {
             config,
             store,
             health,
-            cache: Cache::new(config.runner.cached_sagas),
+            cache: Recent::new(config.runner.cached_sagas),
+            orders: Recent::new(config.runner.cached_sagas),
             quarantined,
             tail: Some(tail),
             reached: start.clone(),
@@ -132,7 +136,12 @@ impl<'a> Engine<'a> {
         for event in page {
             if let DomainEvent::Fulfilment(_) = &event.payload {
                 work.extend(OrderWork::of(event));
-            } else if let Some((order_id, fact)) = fact::of(self.saga, &event.payload) {
+                continue;
+            }
+            if let Some(placed) = orders::placed(event) {
+                self.orders.put(event.metadata.correlated_order(), placed);
+            }
+            if let Some((order_id, fact)) = fact::of(self.saga, &event.payload) {
                 heard.push(Heard::recorded(order_id, fact, event, now));
             }
         }

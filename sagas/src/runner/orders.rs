@@ -2,13 +2,13 @@
 
 use backon::{ExponentialBuilder, Retryable};
 use events::{
-    CommandId, DomainEvent, Metadata, OrderId, Position, Recorded,
+    CommandId, DomainEvent, Metadata, OrderEvent, OrderId, Position, Recorded,
     participant::{Participant, ParticipantCommand},
 };
 use write_side::{
-    CommandError, Context, EventStore, StoreError,
+    Aggregate, CommandError, Context, EventStore, Loaded, StoreError,
     domain::order::{Order, OrderCommand},
-    handle,
+    handle_known,
 };
 
 use super::turns::Heard;
@@ -23,6 +23,29 @@ pub(super) struct OrderWork {
     position: Position,
 }
 
+/// How an order was left, and what it answered where the log does not tell it.
+pub(super) struct Asked {
+    pub order_id: OrderId,
+    pub known: Option<Loaded<Order>>,
+    pub answer: Option<Heard>,
+}
+
+/// An order as it is right after it was placed.
+pub(super) fn placed(event: &Recorded<DomainEvent>) -> Option<Loaded<Order>> {
+    match &event.payload {
+        DomainEvent::Order(placed @ OrderEvent::Placed(_)) => {
+            let (state, version) = (Order::default().evolve(placed), event.stream_version);
+            Some(Loaded { state, version, answered: None })
+        }
+        DomainEvent::Order(_)
+        | DomainEvent::Product(_)
+        | DomainEvent::Inventory(_)
+        | DomainEvent::Payment(_)
+        | DomainEvent::Shipment(_)
+        | DomainEvent::Fulfilment(_) => None,
+    }
+}
+
 impl OrderWork {
     /// None for an event that holds no command to an order.
     pub(super) fn of(event: &Recorded<DomainEvent>) -> Option<Self> {
@@ -34,8 +57,8 @@ impl OrderWork {
         Some(Self { order_id, command_id, command, metadata: event.metadata.clone(), position: event.position })
     }
 
-    /// Returns what the order answered, where the log does not tell it: it was so already, or a rule said no.
-    pub(super) async fn carry_out(self, store: &EventStore) -> Result<Option<Heard>, Error> {
+    /// Commands the order. `known`: as it was left last.
+    pub(super) async fn carry_out(self, store: &EventStore, known: Option<Loaded<Order>>) -> Result<Asked, Error> {
         let context = Context {
             command_id: self.command_id,
             correlation_id: self.metadata.correlation_id,
@@ -46,21 +69,27 @@ impl OrderWork {
             body_hash: None,
         };
         let stream = self.order_id.stream();
-        let attempt = async || handle::<Order>(store, &stream, self.command.clone(), &context).await;
+        let attempt = || handle_known::<Order>(store, &stream, known.clone(), self.command.clone(), &context);
         let patience = ExponentialBuilder::default().with_max_times(5).with_jitter();
         let outcome = match attempt.retry(patience).when(passes).await {
             // Something was recorded since the saga decided, so the saga will hear it.
-            Ok(handled) if handled.position > self.position => return Ok(None),
+            Ok((handled, known)) if handled.position > self.position => return Ok(self.asked(Some(known), None)),
+            // It was so already, or a rule said no: the log does not tell.
             Ok(_) => Ok(()),
             Err(CommandError::Rejected(error)) => Err(error.to_string()),
             Err(CommandError::Store(error)) => return Err(error.into()),
             Err(error @ (CommandError::Contended | CommandError::KeyReused | CommandError::Stale { .. })) => {
                 tracing::warn!(order.id = %self.order_id, error = chain(&error), "the order will be asked again");
-                return Ok(None);
+                return Ok(self.asked(None, None));
             }
         };
         let fact = Fact::Answered { command_id: self.command_id, outcome };
-        Ok(Some(Heard::by_itself(self.order_id, fact, self.position, store.clock().now())))
+        let heard = Heard::by_itself(self.order_id, fact, self.position, store.clock().now());
+        Ok(self.asked(None, Some(heard)))
+    }
+
+    fn asked(&self, known: Option<Loaded<Order>>, answer: Option<Heard>) -> Asked {
+        Asked { order_id: self.order_id, known, answer }
     }
 }
 

@@ -11,12 +11,12 @@ use backon::{ExponentialBuilder, Retryable};
 use chrono::{DateTime, Utc};
 use events::{CommandId, DomainEvent, FulfilmentEvent, Metadata, NewEvent, OrderId, Position, Recorded};
 use futures_util::{StreamExt, stream};
-use write_side::{Append, EventStore, StoreError, StreamAppend};
+use write_side::{Append, EventStore, Loaded, StoreError, StreamAppend, domain::order::Order};
 
 use super::{
     Engine,
     cache::{self, Known},
-    orders::OrderWork,
+    orders::{Asked, OrderWork},
 };
 use crate::{
     Error,
@@ -85,12 +85,12 @@ struct Broken {
 /// What is done concurrently in a round.
 enum Job {
     Turn(Turn),
-    Order(OrderWork),
+    Order(OrderWork, Option<Loaded<Order>>),
 }
 
 enum Done {
     Turn(Result<Turn, Broken>),
-    Order(Option<Heard>),
+    Order(Box<Asked>),
 }
 
 impl Engine<'_> {
@@ -112,7 +112,11 @@ impl Engine<'_> {
             let known = self.cache.get(&work.order_id);
             known.and_then(|known| known.state.open.as_ref()).is_some_and(|open| open.command_id == work.command_id)
         };
-        jobs.extend(work.into_iter().filter(awaited).map(Job::Order));
+        let work: Vec<_> = work.into_iter().filter(awaited).collect();
+        jobs.extend(work.into_iter().map(|work| {
+            let known = self.orders.take(&work.order_id);
+            Job::Order(work, known)
+        }));
         let (saga, setup, store) = (self.saga, self.setup.clone(), self.store.clone());
         let carry_out = move |job| carry_out(saga, setup.clone(), store.clone(), job);
         let mut running = stream::iter(jobs).map(carry_out).buffer_unordered(CONCURRENT);
@@ -125,7 +129,12 @@ impl Engine<'_> {
                     self.note_waits(turn.order_id);
                 }
                 Done::Turn(Err(cannot)) => broken.push(cannot),
-                Done::Order(answer) => answers.extend(answer),
+                Done::Order(asked) => {
+                    answers.extend(asked.answer);
+                    if let Some(known) = asked.known {
+                        self.orders.put(asked.order_id, known);
+                    }
+                }
             }
         }
         drop(running);
@@ -202,7 +211,7 @@ impl Engine<'_> {
 async fn carry_out(saga: &'static Saga, setup: Arc<Setup>, store: EventStore, job: Job) -> Result<Done, Error> {
     match job {
         Job::Turn(turn) => settle(saga, &setup, &store, turn).await.map(Done::Turn),
-        Job::Order(work) => work.carry_out(&store).await.map(Done::Order),
+        Job::Order(work, known) => work.carry_out(&store, known).await.map(|asked| Done::Order(Box::new(asked))),
     }
 }
 

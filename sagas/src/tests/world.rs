@@ -134,11 +134,11 @@ impl World {
     /// The saga's stream in words.
     pub(super) async fn story(&self, order_id: OrderId) -> Vec<String> {
         let events = self.store.log().stream(&order_id.fulfilment_stream(), 0, 500).await.expect("the log is there");
-        let in_words = |event: &events::Recorded<DomainEvent>| match &event.payload {
-            DomainEvent::Fulfilment(event) => in_words(event),
-            other => panic!("{} in a saga's stream", other.event_type()),
+        let of_saga = |event: &events::Recorded<DomainEvent>| {
+            let DomainEvent::Fulfilment(event) = &event.payload else { panic!("{event:?} in a saga's stream") };
+            in_words(event)
         };
-        events.iter().map(in_words).collect()
+        events.iter().map(of_saga).collect()
     }
 
     /// Waits until the saga's stream says `word`.
