@@ -69,8 +69,21 @@ pub struct ProjectionStatus {
     pub lag_events: Option<i64>,
     /// Milliseconds since the oldest of those was recorded; 0 when there is none.
     pub lag_age_ms: Option<i64>,
+    /// What is being built beside the one that answers; none when nobody builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub construction: Option<Construction>,
     #[serde(flatten)]
     pub state: ProjectionState,
+}
+
+/// How far a new generation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Construction {
+    pub generation: u32,
+    /// Up to where it is written.
+    pub position: String,
+    /// The head of the log, where it is bound.
+    pub target: String,
 }
 
 /// One projection's figures for the metrics.
@@ -129,7 +142,9 @@ impl Handle {
         self.cell(projection).progress.borrow().clone()
     }
 
-    pub(crate) fn generation(&self, projection: &str) -> Option<u32> {
+    /// The generation that this process writes; none before it has opened one.
+    #[must_use]
+    pub fn generation(&self, projection: &str) -> Option<u32> {
         self.seen(projection).generation
     }
 

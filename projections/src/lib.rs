@@ -48,7 +48,7 @@ pub use config::Config;
 pub use customer_orders::{CustomerOrders, OrderSummary};
 pub use engine::{Parts, run};
 pub use failure::ProjectionError;
-pub use handle::{Gauge, Handle, PROJECTIONS, ProjectionState, ProjectionStatus};
+pub use handle::{Construction, Gauge, Handle, PROJECTIONS, ProjectionState, ProjectionStatus};
 pub use model::{Place, ReadModel, SearchModel};
 pub use order_document::{
     Attention, Fulfilment, OrderDocument, OrderJson, OrderPayment, OrderShipment, OrderStatus, OrderTag, PaymentStatus,

@@ -1,8 +1,11 @@
 //! How all projections stand, read from the stores themselves: right in a process that runs no projector, too.
 
-use events::{Log, LogPosition};
+use events::{Log, LogError, LogPosition};
 
-use crate::{Handle, Indexes, PROJECTIONS, ProjectionState, ProjectionStatus, ReadError, SearchIndex, View, Views};
+use crate::{
+    Construction, Handle, Indexes, PROJECTIONS, ProjectionState, ProjectionStatus, ReadError, SearchIndex, View, Views,
+    names::Generation,
+};
 
 /// One line per projection. A projection that is not built, or whose store does not answer, has no position.
 ///
@@ -13,59 +16,74 @@ pub async fn statuses(
     indexes: &Indexes,
     log: &Log,
     handle: Option<&Handle>,
-) -> Result<Vec<ProjectionStatus>, events::LogError> {
-    let head = log.head().await?;
+) -> Result<Vec<ProjectionStatus>, LogError> {
+    let report = Report { log, head: log.head().await?.0, handle };
     let mut statuses = Vec::with_capacity(PROJECTIONS.len());
     for view in View::ALL {
-        statuses.push(status(view.name(), "redis", views.position(view).await, head.0, log, handle).await?);
+        let seen = Seen { standing: views.standing(view).await, construction: views.construction(view).await };
+        statuses.push(report.line(view.name(), "redis", seen).await?);
     }
     for index in SearchIndex::ALL {
-        statuses.push(status(index.name(), "tantivy", indexes.position(index).await, head.0, log, handle).await?);
+        let seen = Seen { standing: indexes.standing(index).await, construction: indexes.construction(index).await };
+        statuses.push(report.line(index.name(), "tantivy", seen).await?);
     }
     Ok(statuses)
 }
 
-async fn status(
-    name: &'static str,
-    store: &str,
-    position: Result<LogPosition, ReadError>,
+/// What a store says of one projection.
+struct Seen {
+    standing: Result<(Generation, LogPosition), ReadError>,
+    construction: Result<Option<(Generation, LogPosition)>, ReadError>,
+}
+
+struct Report<'a> {
+    log: &'a Log,
     head: i64,
-    log: &Log,
-    handle: Option<&Handle>,
-) -> Result<ProjectionStatus, events::LogError> {
-    let mut state = handle.map_or(ProjectionState::Unknown, |handle| handle.state(name));
-    let position = match position {
-        Ok(position) => Some(position),
-        Err(error) => {
-            if state == ProjectionState::Unknown {
-                state = ProjectionState::Retrying { reason: error.to_string() };
+    handle: Option<&'a Handle>,
+}
+
+impl Report<'_> {
+    async fn line(&self, name: &'static str, store: &str, seen: Seen) -> Result<ProjectionStatus, LogError> {
+        let mut state = self.handle.map_or(ProjectionState::Unknown, |handle| handle.state(name));
+        let (generation, position) = match seen.standing {
+            Ok((generation, position)) => (Some(generation), Some(position)),
+            Err(error) => {
+                if state == ProjectionState::Unknown {
+                    state = ProjectionState::Retrying { reason: error.to_string() };
+                }
+                (None, None)
             }
-            None
-        }
-    };
-    let lag_age_ms = match &position {
-        Some(at) if at.position.0 < head => age_ms(log, at.position.0 + 1).await?,
-        Some(_) => Some(0),
-        None => None,
-    };
-    Ok(ProjectionStatus {
-        name: name.into(),
-        store: store.into(),
-        generation: handle.and_then(|handle| handle.generation(name)),
-        lag_events: position.as_ref().map(|at| (head - at.position.0).max(0)),
-        position: position.map(|at| at.to_string()),
-        lag_age_ms,
-        state,
-    })
+        };
+        let lag_age_ms = match &position {
+            Some(at) if at.position.0 < self.head => age_ms(self.log, at.position.0 + 1).await?,
+            Some(_) => Some(0),
+            None => None,
+        };
+        let construction = seen.construction.ok().flatten().map(|(generation, at)| Construction {
+            generation,
+            position: at.to_string(),
+            target: LogPosition::new(at.log_id, events::Position(self.head)).to_string(),
+        });
+        Ok(ProjectionStatus {
+            name: name.into(),
+            store: store.into(),
+            generation,
+            lag_events: position.as_ref().map(|at| (self.head - at.position.0).max(0)),
+            position: position.map(|at| at.to_string()),
+            lag_age_ms,
+            construction,
+            state,
+        })
+    }
 }
 
 /// Since the event was recorded, by the database's clock.
-async fn age_ms(log: &Log, position: i64) -> Result<Option<i64>, events::LogError> {
+async fn age_ms(log: &Log, position: i64) -> Result<Option<i64>, LogError> {
     sqlx::query_scalar(
         "SELECT (extract(epoch FROM clock_timestamp() - recorded_at) * 1000)::bigint FROM events WHERE position = $1",
     )
     .bind(position)
     .fetch_optional(log.pool())
     .await
-    .map_err(|source| events::LogError::Postgres { doing: "read the age of an event", source })
+    .map_err(|source| LogError::Postgres { doing: "read the age of an event", source })
 }

@@ -124,6 +124,11 @@ impl Views {
 
     /// Up to where a view is written.
     pub async fn position(&self, view: View) -> Result<LogPosition, ReadError> {
+        self.standing(view).await.map(|(_, position)| position)
+    }
+
+    /// The generation that answers, and up to where it is written.
+    pub(crate) async fn standing(&self, view: View) -> Result<(Generation, LogPosition), ReadError> {
         let names = Names::new(&self.namespace, view.name());
         let mut generation = self.remembered(view);
         for _ in 0..SWITCH_RETRIES {
@@ -131,7 +136,7 @@ impl Views {
             let (active, head): (Option<Generation>, Option<String>) =
                 self.redis.run(&read).await.map_err(unavailable)?;
             match active {
-                Some(active) if active == generation => return self.head(&names, head),
+                Some(active) if active == generation => return Ok((generation, self.head(&names, head)?)),
                 Some(active) => generation = self.remember(view, active),
                 None => return Err(ReadError::NotBuilt { model: names.model() }),
             }
@@ -146,6 +151,17 @@ impl Views {
     pub async fn wait_for(&self, view: View, wanted: &LogPosition, budget: Duration) -> Result<LogPosition, ReadError> {
         let watched = self.handle.as_ref().map(|handle| handle.watch(view.name()));
         wait::until(view.name(), &self.log_id, wanted, budget, POLL, watched, || self.position(view)).await
+    }
+
+    /// The generation under construction, and up to where it is; none when nobody builds.
+    pub(crate) async fn construction(&self, view: View) -> Result<Option<(Generation, LogPosition)>, ReadError> {
+        let names = Names::new(&self.namespace, view.name());
+        let (building,): (Option<Generation>,) =
+            self.redis.run(pipe().get(names.building())).await.map_err(unavailable)?;
+        let Some(generation) = building else { return Ok(None) };
+        let (head,): (Option<String>,) =
+            self.redis.run(pipe().get(names.head(generation))).await.map_err(unavailable)?;
+        Ok(self.head(&names, head).ok().map(|head| (generation, head)))
     }
 
     async fn document<M: ReadModel>(&self, view: View, key: &M::Key) -> Result<Read<Option<M::Document>>, ReadError> {

@@ -88,16 +88,30 @@ impl Indexes {
 
     /// Up to where an index is committed.
     pub async fn position(&self, index: SearchIndex) -> Result<LogPosition, ReadError> {
-        match index {
-            SearchIndex::Products => {
-                let index = Arc::clone(&self.products);
-                blocking(move || index.open().map(|open| open.position)).await
-            }
-            SearchIndex::Orders => {
-                let index = Arc::clone(&self.orders);
-                blocking(move || index.open().map(|open| open.position)).await
-            }
-        }
+        self.standing(index).await.map(|(_, position)| position)
+    }
+
+    /// The generation that answers, and up to where it is committed.
+    pub(crate) async fn standing(&self, index: SearchIndex) -> Result<(Generation, LogPosition), ReadError> {
+        let (products, orders) = (Arc::clone(&self.products), Arc::clone(&self.orders));
+        blocking(move || match index {
+            SearchIndex::Products => products.open().map(|open| (open.generation, open.position)),
+            SearchIndex::Orders => orders.open().map(|open| (open.generation, open.position)),
+        })
+        .await
+    }
+
+    /// The generation under construction, and up to where it is; none when nobody builds.
+    pub(crate) async fn construction(
+        &self,
+        index: SearchIndex,
+    ) -> Result<Option<(Generation, LogPosition)>, ReadError> {
+        let (products, orders) = (Arc::clone(&self.products), Arc::clone(&self.orders));
+        blocking(move || match index {
+            SearchIndex::Products => products.construction(),
+            SearchIndex::Orders => orders.construction(),
+        })
+        .await
     }
 
     /// Waits until an index has reached `wanted`, at most for `budget`; asks a projector in the same process to commit.
@@ -160,6 +174,7 @@ struct Open<M: SearchModel> {
 
 /// What one search sees.
 struct View<M: SearchModel> {
+    generation: Generation,
     searcher: Searcher,
     schema: Arc<IndexSchema<M>>,
     position: LogPosition,
@@ -181,6 +196,13 @@ impl<M: SearchModel> OpenIndex<M> {
             Err(SearchFailure::Index(error)) => Err(self.failed(error)),
             Err(SearchFailure::Document(error)) => Err(ReadError::Unreadable { model: M::NAME, source: error.into() }),
         }
+    }
+
+    fn construction(&self) -> Result<Option<(Generation, LogPosition)>, ReadError> {
+        let io = |error: std::io::Error| ReadError::Unavailable { store: "the search index", source: error.into() };
+        let Some(generation) = self.folder.building().map_err(io)? else { return Ok(None) };
+        let index = Index::open_in_dir(self.folder.generation(generation)).map_err(lost::<M>)?;
+        Ok(position::<M>(&index).ok().map(|position| (generation, position)))
     }
 
     fn open(&self) -> Result<View<M>, ReadError> {
@@ -238,7 +260,12 @@ impl<M: SearchModel> Open<M> {
     }
 
     fn view(&self) -> View<M> {
-        View { searcher: self.reader.searcher(), schema: Arc::clone(&self.schema), position: self.position.clone() }
+        View {
+            generation: self.generation,
+            searcher: self.reader.searcher(),
+            schema: Arc::clone(&self.schema),
+            position: self.position.clone(),
+        }
     }
 }
 
