@@ -1,6 +1,7 @@
 //! The binary `waybill`: reads the command line and the environment, runs one subcommand, ends with its status.
 
 mod api;
+mod bench;
 mod check;
 mod cli;
 mod config;

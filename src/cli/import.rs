@@ -33,49 +33,37 @@ pub(crate) struct Args {
     into: Option<String>,
 }
 
-/// The subcommand: starts all roles and the simulator, imports, waits until all is settled, stops them.
+/// The subcommand: reads the files, then starts all roles and the simulator, imports, waits until all is settled, stops them.
 pub(super) async fn command(mut config: Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
     let Command::OnlineRetail(args) = command;
-    let missing = args.paths.iter().find(|path| !path.exists());
-    anyhow::ensure!(
-        missing.is_none(),
-        "there is no {}",
-        missing.map(|path| path.display().to_string()).unwrap_or_default()
-    );
+    let plan = plan(args.paths.clone(), config.shop.location.to_string()).await?;
     if let Some(url) = &args.into {
         let (pool, _servers) = session::pool(&config).await?;
-        return import(&config, url, args, json, &pool).await;
+        return import(&config, url, plan, json, &pool).await;
     }
     config.take_free_ports();
     let session = Session::start(&mut config).await?;
     let pool = session.platform.log.pool().clone();
-    let outcome = import(&config, &session.url()?, args, json, &pool).await;
+    let outcome = import(&config, &session.url()?, plan, json, &pool).await;
     session.stop().await;
     outcome
 }
 
-async fn import(config: &Config, url: &str, args: &Args, json: bool, pool: &PgPool) -> anyhow::Result<ExitCode> {
-    let options = Options { location: config.shop.location.to_string(), ..Options::new(url) };
-    let settled = async || session::open_orders(pool).await;
-    let mut out = std::io::stdout();
-    online_retail(args.paths.clone(), &options, json, settled, &mut out).await.map(|(code, _)| code)
-}
-
-/// Imports the files, folders of files, or gzipped files at `paths`. `settled` tells how many sagas are open.
-pub(crate) async fn online_retail(
-    paths: Vec<PathBuf>,
-    options: &Options,
-    json: bool,
-    settled: impl AsyncFn() -> anyhow::Result<u64>,
-    out: &mut impl Write,
-) -> anyhow::Result<(ExitCode, Sent)> {
-    let location = options.location.clone();
+/// Everything that can be wrong with the files is found here, before anything is started or sent.
+async fn plan(paths: Vec<PathBuf>, location: String) -> anyhow::Result<Plan> {
     let plan = tokio::task::spawn_blocking(move || anyhow::Ok(Plan::of(&read(&paths)?, &location)))
         .await
-        .context("reading the files was broken off")??;
+        .context("reading the files was broken off")?
+        .context("the files cannot be imported")?;
     anyhow::ensure!(plan.accounts.balance(), "the plan does not account for every line:\n{}", plan.accounts.to_table());
+    Ok(plan)
+}
+
+async fn import(config: &Config, url: &str, plan: Plan, json: bool, pool: &PgPool) -> anyhow::Result<ExitCode> {
+    let options = Options { location: config.shop.location.to_string(), ..Options::new(url) };
+    let settled = async || session::open_orders(pool).await;
     let bar = ProgressBar::new(0).with_style(style());
-    let sent = send(plan, options, settled, |phase, done, total| {
+    let sent = send(plan, &options, settled, |phase, done, total| {
         bar.set_message(phase);
         bar.set_length(total);
         bar.set_position(done);
@@ -83,8 +71,8 @@ pub(crate) async fn online_retail(
     .await;
     bar.finish_and_clear();
     let sent = sent.context("the import did not come to its end; repeat it, nothing is placed twice")?;
-    report(&sent, json, out)?;
-    Ok((if sent.ok() { ExitCode::SUCCESS } else { ExitCode::from(output::NOT_GOOD) }, sent))
+    report(&sent, json, &mut std::io::stdout())?;
+    Ok(if sent.ok() { ExitCode::SUCCESS } else { ExitCode::from(output::NOT_GOOD) })
 }
 
 fn report(sent: &Sent, json: bool, out: &mut impl Write) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 //! Exit status: 0 done; 1 it could not be done; 2 the command line is wrong; 3 it was done, and what was found is not good.
 
 mod audit;
+mod bench;
 mod check;
 mod dead_letters;
 mod demo;
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Audit(audit::Command),
     /// Recomputes the invariants from the log, with code of its own.
     Check(check::Args),
+    /// Measures this machine's limit and ours, side by side.
+    Bench(bench::Args),
     /// Messages that no participant could read.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -90,6 +93,7 @@ impl Command {
             | Self::Audit(_)
             | Self::Check(_)
             | Self::DeadLetters(_)
+            | Self::Bench(_)
             | Self::Doctor
             | Self::Openapi(_) => "error,lapin=off",
         }
@@ -110,6 +114,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rebuild(args) => rebuild::run(config, &args, json).await,
         Command::Audit(command) => audit::command(config, &command, json).await,
         Command::Check(args) => check::command(config, &args, json).await,
+        Command::Bench(args) => bench::run(&args, json).await,
         Command::DeadLetters(command) => dead_letters::run(config, &command, json).await,
         Command::Doctor => doctor::run(config, json).await,
         Command::Openapi(args) => openapi::run(&args),

@@ -1,0 +1,31 @@
+//! What the figures were measured on.
+
+use std::fs;
+
+use serde::Serialize;
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Machine {
+    cores: usize,
+    processor: String,
+    memory_gib: u64,
+    kernel: String,
+    /// Load average of the last minute when the measurement ended; beyond the cores, something else was running too.
+    load: String,
+}
+
+pub(crate) fn facts() -> Machine {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_once(':').map_or("", |(_, value)| value).trim().to_owned()
+    };
+    let kib: u64 = field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or_default();
+    Machine {
+        cores: std::thread::available_parallelism().map_or(0, usize::from),
+        processor: field(&read("/proc/cpuinfo"), "model name"),
+        memory_gib: kib >> 20,
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        load: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
+    }
+}

@@ -1,0 +1,65 @@
+//! The pictures of a benchmark: its rounds as SVG, and the percentiles of a latency as text.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+use plotters::prelude::{
+    BLACK, BLUE, ChartBuilder, Circle, IntoDrawingArea, IntoFont, LineSeries, RED, SVGBackend, SeriesLabelPosition,
+    WHITE,
+};
+
+use super::Report;
+
+const SIZE: (u32, u32) = (800, 400);
+
+/// Writes `{bench}.svg`: the limit and ours, round by round.
+pub(super) fn write(report: &Report, folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join(format!("{}.svg", report.bench));
+    draw(report, &path).map_err(|error| anyhow::anyhow!("cannot draw {}: {error}", path.display()))
+}
+
+fn draw(report: &Report, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let of = |value: fn(&super::report::Run) -> f64| report.runs.iter().map(value).zip(1_u32..).map(|(y, x)| (x, y));
+    let highest = report.runs.iter().map(|run| run.limit.max(run.ours)).fold(1.0, f64::max);
+    let rounds = u32::try_from(report.runs.len())?;
+    let area = SVGBackend::new(path, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let title = format!("{}: ratio {:.2}, aim {:.2}", report.bench, report.ratio, report.aim);
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 20).into_font())
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(80)
+        .build_cartesian_2d(1..rounds.max(2), 0.0..highest * 1.1)?;
+    chart.configure_mesh().x_desc("round").y_desc(report.spec.unit).draw()?;
+    let series =
+        [("limit", RED, of(|run| run.limit).collect::<Vec<_>>()), ("ours", BLUE, of(|run| run.ours).collect())];
+    for (label, colour, points) in series {
+        chart.draw_series(LineSeries::new(points.clone(), &colour))?.label(label);
+        chart.draw_series(points.into_iter().map(|point| Circle::new(point, 3, colour)))?;
+    }
+    chart.configure_series_labels().position(SeriesLabelPosition::LowerRight).border_style(BLACK).draw()?;
+    area.present()?;
+    Ok(())
+}
+
+/// Writes `{bench}.hist.txt`: value and share of all, one percentile a line.
+pub(super) fn write_histogram(bench: &str, series: &[(&str, &Histogram<u64>)], folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut text = String::from("series\tquantile\tmicroseconds\tcount\n");
+    for (name, histogram) in series {
+        for point in histogram.iter_quantiles(2) {
+            writeln!(
+                text,
+                "{name}\t{:.6}\t{}\t{}",
+                point.quantile_iterated_to(),
+                point.value_iterated_to(),
+                point.count_since_last_iteration()
+            )?;
+        }
+    }
+    let path = folder.join(format!("{bench}.hist.txt"));
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
