@@ -1,9 +1,10 @@
 //! How all projections stand, read from the stores themselves: right in a process that runs no projector, too.
 
 use events::{Log, LogError, LogPosition};
+use futures_util::future::join_all;
 
 use crate::{
-    Construction, Handle, Indexes, PROJECTIONS, ProjectionState, ProjectionStatus, ReadError, SearchIndex, View, Views,
+    Construction, Handle, Indexes, ProjectionState, ProjectionStatus, ReadError, SearchIndex, View, Views,
     names::Generation,
 };
 
@@ -18,16 +19,16 @@ pub async fn statuses(
     handle: Option<&Handle>,
 ) -> Result<Vec<ProjectionStatus>, LogError> {
     let report = Report { log, head: log.head().await?.0, handle };
-    let mut statuses = Vec::with_capacity(PROJECTIONS.len());
-    for view in View::ALL {
-        let seen = Seen { standing: views.standing(view).await, construction: views.construction(view).await };
-        statuses.push(report.line(view.name(), "redis", seen).await?);
-    }
-    for index in SearchIndex::ALL {
-        let seen = Seen { standing: indexes.standing(index).await, construction: indexes.construction(index).await };
-        statuses.push(report.line(index.name(), "tantivy", seen).await?);
-    }
-    Ok(statuses)
+    let views = join_all(View::ALL.map(async |view| {
+        let (standing, construction) = tokio::join!(views.standing(view), views.construction(view));
+        report.line(view.name(), "redis", Seen { standing, construction }).await
+    }));
+    let indexes = join_all(SearchIndex::ALL.map(async |index| {
+        let (standing, construction) = tokio::join!(indexes.standing(index), indexes.construction(index));
+        report.line(index.name(), "tantivy", Seen { standing, construction }).await
+    }));
+    let (views, indexes) = tokio::join!(views, indexes);
+    views.into_iter().chain(indexes).collect()
 }
 
 /// What a store says of one projection.

@@ -4,8 +4,10 @@
 use crate::support::source_tree::{FILES, Line, SourceFile, in_word, mentions};
 
 /// Tests that may sleep, and why. Waiting for a condition with a deadline polls; anything else waits for luck.
-const MAY_SLEEP: &[(&str, &str)] =
-    &[("tests/it/support/eventually.rs", "the one loop that waits for a condition of the whole system")];
+const MAY_SLEEP: &[(&str, &str)] = &[
+    ("tests/it/support/eventually.rs", "the one loop that waits for a condition of the whole system"),
+    ("projections/src/tests/eventually.rs", "the one loop that waits for a projector"),
+];
 
 /// Where the environment may be read, and why. Everyone else is handed a configuration.
 const MAY_READ_THE_ENVIRONMENT: &[(&str, &str)] = &[

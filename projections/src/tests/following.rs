@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use events::{LogPosition, Position};
 
-use super::{
-    life,
-    shop::{Shop, eventually},
-};
+use super::{eventually::eventually, life, shop::Shop};
 use crate::{
     ProjectionState, ReadError, SearchIndex, View,
     search::{OrderSearch, ProductSearch},

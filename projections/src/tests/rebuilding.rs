@@ -1,13 +1,8 @@
 //! Blue and green: beside the live one, equal to it, switched in one step.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    life,
-    shop::{Shop, eventually},
-};
+use super::{eventually::eventually, life, shop::Shop};
 use crate::{
     Certificate, PROJECTIONS, Progress, ProjectionError, RebuildOptions, View, drop_previous, rebuild, switch_back,
 };
@@ -59,7 +54,6 @@ async fn a_rebuild_under_load_ends_equal_and_nobody_notices() {
         if let Some(done) = task.try_join_next() {
             break done.expect("no panic").expect("equal");
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
     };
     assert!(certificate.equal, "{certificate:?}");
     let last = shop.append(life::completed(n)).await;

@@ -8,10 +8,7 @@ use std::{
 
 use tokio::process::{Child, Command};
 
-use super::{
-    life,
-    shop::{Shop, eventually},
-};
+use super::{eventually::eventually, life, shop::Shop};
 use crate::{Config, ProjectionState, ReadError, View};
 
 /// A server that keeps nothing on disk and dies with this value.

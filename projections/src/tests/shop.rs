@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::life::{metadata, stream_of};
+use super::{
+    eventually::{PATIENCE, eventually},
+    life::{metadata, stream_of},
+};
 use crate::{Config, Handle, Indexes, Parts, SearchIndex, View, Views};
-
-/// Longer than anything here takes, also on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Shop {
     pub(super) log: Log,
@@ -129,18 +129,6 @@ impl Projector {
         self.shutdown.cancel();
         let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await.expect("it stops in time");
         ended.expect("there is one task").expect("it does not panic");
-    }
-}
-
-/// Tries until there is an answer.
-pub(super) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = attempt().await {
-            return answer;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
