@@ -140,6 +140,9 @@ impl State {
             }
             FulfilmentEvent::UndoDecided(undo) => {
                 let command = Arc::new(undo.command.clone());
+                if self.is_stopped(saga) {
+                    self.reason = None; // whatever failed before is not why
+                }
                 self.phase = Phase::Unwinding;
                 self.open = Some(Open {
                     step: index(&undo.step)?,
@@ -199,10 +202,10 @@ impl State {
         self.effects.retain(|effect| (effect.step, effect.occurrence) != (step, occurrence));
     }
 
-    /// Whether the saga has passed its pivot.
-    #[must_use]
-    pub fn past_pivot(&self, saga: &Saga) -> bool {
-        saga.steps[..self.reached.min(saga.steps.len())].iter().any(|step| step.class == Class::Pivot)
+    /// An undo that follows now is somebody's wish, and not what a refusal or a deadline led to.
+    fn is_stopped(&self, saga: &Saga) -> bool {
+        let failed = |open: &Open| open.overdue && saga.step(open.step).class == Class::Compensatable;
+        self.phase == Phase::Forward && self.open.as_ref().map_or(self.needs_attention, |open| !failed(open))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Every row of the table: success, refusal, deadline, and the customer's wish to stop at each of them.
 
+use events::participant::ParticipantCommand;
 use rstest::rstest;
 
 use super::play::{Play, SAGA, happened, order};
@@ -209,4 +210,25 @@ fn an_undo_that_is_refused_after_its_deadline_is_not_sent_again() {
     play.overdue();
     assert_eq!(play.refused(), ["attention: Undo authorise_payment"]);
     assert_eq!(play.state.open, None);
+}
+
+#[test]
+fn who_cancels_after_a_trouble_cancels_not_because_of_it() {
+    let mut play = Play::of(order()).until("book_shipment");
+    play.overdue();
+    play.cancelled();
+    while play.waits_for() != Some("cancel_order") {
+        play.done();
+    }
+    let reason = |play: &Play| match play.open().command.as_deref() {
+        Some(ParticipantCommand::CancelOrder { reason, .. }) => reason.clone(),
+        Some(_) | None => String::new(),
+    };
+    assert_eq!(reason(&play), "cancelled on request");
+    let mut play = Play::of(order()).until("authorise_payment");
+    play.overdue();
+    while play.waits_for() != Some("cancel_order") {
+        play.done();
+    }
+    assert_eq!(reason(&play), "authorise_payment was not answered in time");
 }
