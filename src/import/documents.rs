@@ -70,13 +70,11 @@ pub(crate) struct Documents {
     pub(super) respelt: HashSet<(String, Arc<str>)>,
     by_number: HashMap<String, usize>,
     texts: HashSet<Arc<str>>,
-    lines_of_file: u64,
 }
 
 impl Documents {
     /// False for a file whose content was read already.
     pub(super) fn begin_file(&mut self, hash: String) -> bool {
-        self.lines_of_file = 0;
         let new = !self.files.contains(&hash);
         if new {
             self.files.push(hash);
@@ -84,12 +82,7 @@ impl Documents {
         new
     }
 
-    pub(super) fn lines_of_file(&self) -> u64 {
-        self.lines_of_file
-    }
-
     pub(super) fn add(&mut self, line: SourceLine) -> Result<(), Split> {
-        self.lines_of_file += 1;
         let SourceLine { document: number, code, description, quantity, price, time, customer, country } = line;
         let file = self.files.len() - 1;
         let sku = self.text(&codes::sku(&code));

@@ -20,11 +20,13 @@ pub(crate) enum SourceError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{} has no .csv or .csv.gz file", path.display())]
     EmptyFolder { path: PathBuf },
-    #[error("{}: it does not have the columns of the Online Retail data", path.display())]
-    OtherColumns { path: PathBuf, source: csv::Error },
+    #[error("{} is not the Online Retail data: it has no column {missing}", path.display())]
+    OtherColumns { path: PathBuf, missing: &'static str },
+    #[error("the files have no lines")]
+    NoLines,
     #[error("{}, line {line}: {problem}", path.display())]
     BadLine { path: PathBuf, line: u64, problem: String },
-    #[error("{}", .0)]
+    #[error(transparent)]
     Split(#[from] Split),
 }
 
@@ -40,6 +42,9 @@ pub(super) struct SourceLine {
     pub(super) customer: Option<String>,
     pub(super) country: String,
 }
+
+const COLUMNS: [&str; 8] =
+    ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"];
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -61,7 +66,7 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Documents, SourceError> {
     for path in files(paths)? {
         read_file(&path, &mut documents)?;
     }
-    Ok(documents)
+    if documents.all.is_empty() { Err(SourceError::NoLines) } else { Ok(documents) }
 }
 
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
@@ -103,20 +108,18 @@ fn read_file(path: &Path, documents: &mut Documents) -> Result<(), SourceError> 
     if !documents.begin_file(hash) {
         return Ok(());
     }
+    let bad = |line, problem: String| SourceError::BadLine { path: path.into(), line, problem };
+    let at = |error: &csv::Error| error.position().map_or(0, csv::Position::line);
     let mut reader = csv::Reader::from_reader(text.as_slice());
-    for record in reader.deserialize::<Record>() {
-        let record = record.map_err(|source| match source.position().map(csv::Position::line) {
-            Some(line) if line > 1 && !matches!(source.kind(), csv::ErrorKind::Deserialize { .. }) => {
-                SourceError::BadLine { path: path.into(), line, problem: source.to_string() }
-            }
-            _ => SourceError::OtherColumns { path: path.into(), source },
-        })?;
-        let line = parse(record).map_err(|problem| SourceError::BadLine {
-            path: path.into(),
-            line: documents.lines_of_file() + 2,
-            problem,
-        })?;
-        documents.add(line)?;
+    let headers = reader.headers().map_err(|error| bad(1, error.to_string()))?.clone();
+    if let Some(missing) = COLUMNS.iter().find(|column| !headers.iter().any(|header| header == **column)) {
+        return Err(SourceError::OtherColumns { path: path.into(), missing });
+    }
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(|error| bad(at(&error), error.to_string()))? {
+        let line = record.position().map_or(0, csv::Position::line);
+        let fields = record.deserialize(Some(&headers)).map_err(|error| bad(line, error.to_string()))?;
+        documents.add(parse(fields).map_err(|problem| bad(line, problem))?)?;
     }
     Ok(())
 }

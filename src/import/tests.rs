@@ -162,6 +162,12 @@ fn a_file_that_cannot_be_read_says_where() {
     let error = read(&["/nowhere".into()]).expect_err("there is no such file").to_string();
     assert_eq!(error, "cannot read /nowhere");
     let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let other = folder.path().join("other");
+    fs::write(&other, "a,b\n1,2\n").expect("it can be written");
+    let error = read(std::slice::from_ref(&other)).expect_err("other columns").to_string();
+    assert!(error.ends_with("is not the Online Retail data: it has no column InvoiceNo"), "{error}");
+    fs::write(&other, HEADER).expect("it can be written");
+    assert!(matches!(read(&[other]), Err(SourceError::NoLines)));
     assert!(matches!(read(&[folder.path().into()]), Err(SourceError::EmptyFolder { .. })));
 }
 
