@@ -8,7 +8,7 @@ use events::{Log, SystemClock, SystemIds, Wake, participant::Participant};
 use http_api::{HttpMetrics, Limits};
 use prometheus_client::registry::Registry;
 use sqlx::PgPool;
-use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa_axum::router::OpenApiRouter;
 use write_side::{Deciders, EventStore, PriceList};
@@ -131,11 +131,11 @@ impl Shared {
             Role::Commands | Role::Queries => (),
             Role::Relay => {
                 let (config, health, shutdown) = (self.sagas.clone(), health.relay.clone(), middle.shutdown.clone());
-                self.spawn("relay", middle, || sagas::relay::run(config, store, health, shutdown));
+                self.spawn("relay", middle, sagas::relay::run(config, store, health, shutdown));
             }
             Role::Sagas => {
                 let (config, health, shutdown) = (self.sagas.clone(), health.sagas.clone(), middle.shutdown.clone());
-                self.spawn("sagas", middle, || sagas::runner::run(config, store, health, shutdown));
+                self.spawn("sagas", middle, sagas::runner::run(config, store, health, shutdown));
             }
             Role::Payment => self.participant("payment", Participant::Payment, middle),
             Role::Inventory => self.participant("inventory", Participant::Inventory, middle),
@@ -147,7 +147,7 @@ impl Shared {
                     handle: health.projections.clone(),
                 };
                 let (config, shutdown) = (self.projections.clone(), back.shutdown.clone());
-                self.spawn("projector", back, || projections::run(config, parts, shutdown));
+                self.spawn("projector", back, projections::run(config, parts, shutdown));
             }
             Role::Maintainer => {
                 back.tracker.spawn(write_side::maintain(self.log.clone(), back.shutdown.clone()));
@@ -158,21 +158,19 @@ impl Shared {
     fn participant(&self, name: &'static str, participant: Participant, stage: &Stage) {
         let (config, health) = (self.sagas.clone(), self.metrics.participant(participant));
         let (store, shutdown) = (self.store.clone(), stage.shutdown.clone());
-        self.spawn(name, stage, move || sagas::participants::run(config, participant, store, health, shutdown));
+        self.spawn(name, stage, sagas::participants::run(config, participant, store, health, shutdown));
     }
 
-    /// Each role is driven by a thread of its own, its IO by the runtime: a busy role does not hold up another.
-    fn spawn<E, F>(&self, name: &'static str, stage: &Stage, role: impl FnOnce() -> F + Send + 'static)
+    fn spawn<E>(&self, name: &'static str, stage: &Stage, role: impl Future<Output = Result<(), E>> + Send + 'static)
     where
         E: std::error::Error + Send + Sync + 'static,
-        F: Future<Output = Result<(), E>>,
     {
-        let (failures, runtime) = (self.failures.clone(), Handle::current());
-        stage.tracker.spawn_blocking(move || {
-            if let Err(error) = runtime.block_on(role()) {
+        let failures = self.failures.clone();
+        stage.tracker.spawn(async move {
+            if let Err(error) = role.await {
                 let error = anyhow::Error::new(error);
                 tracing::error!(role = name, error = format!("{error:#}"), "a role has stopped and needs a person");
-                let _ = failures.try_send((name, error));
+                let _ = failures.send((name, error)).await;
             }
         });
     }
@@ -216,7 +214,7 @@ impl Shared {
         let (prices, from) = PriceList::load(&self.log).await.context("cannot load the prices")?;
         let (following, log, wake) = (prices.clone(), self.log.clone(), self.wake.clone());
         let shutdown = back.shutdown.clone();
-        self.spawn("price list", back, || following.follow(log, from, wake, shutdown));
+        self.spawn("price list", back, following.follow(log, from, wake, shutdown));
         Ok(write_side::http::WriteSide {
             store: self.store.clone(),
             prices,
