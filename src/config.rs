@@ -149,7 +149,8 @@ impl Config {
 pub(crate) fn load(path: Option<&Path>) -> Result<Config, config::ConfigError> {
     let file = match path {
         Some(path) => config::File::from(path).required(true),
-        None => config::File::with_name("waybill").format(config::FileFormat::Toml).required(false),
+        // By its full name: a program of ours called `waybill` may lie here too.
+        None => config::File::from(Path::new("waybill.toml")).required(false),
     };
     let environment =
         config::Environment::with_prefix("WAYBILL").prefix_separator("__").separator("__").try_parsing(true);

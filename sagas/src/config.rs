@@ -62,8 +62,8 @@ pub struct SagaTimes {
 impl Default for SagaTimes {
     fn default() -> Self {
         Self {
-            resend_first_ms: Duration::from_secs(5),
-            resend_max_ms: Duration::from_secs(60),
+            resend_first_ms: Duration::from_secs(15),
+            resend_max_ms: Duration::from_secs(300),
             undo_deadline_ms: Duration::from_secs(3600),
             deadline_ms: BTreeMap::new(),
             poll_ms: Duration::from_millis(250),
