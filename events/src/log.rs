@@ -124,14 +124,41 @@ impl Log {
         after: StreamVersion,
         limit: u32,
     ) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
-        let rows = sqlx::query(STREAM)
+        self.stream_rows(stream, after, limit).await?.iter().map(decode_row).collect()
+    }
+
+    /// Like [`Self::stream`], but as the log keeps them.
+    pub async fn raw_stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: u32,
+    ) -> Result<Vec<RawRecorded>, LogError> {
+        self.stream_rows(stream, after, limit).await?.iter().map(raw_row).collect()
+    }
+
+    async fn stream_rows(&self, stream: &StreamId, after: StreamVersion, limit: u32) -> Result<Vec<PgRow>, LogError> {
+        sqlx::query(STREAM)
             .bind(stream.as_str())
             .bind(after)
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await
-            .map_err(LogError::doing("read a stream"))?;
-        rows.iter().map(decode_row).collect()
+            .map_err(LogError::doing("read a stream"))
+    }
+
+    /// The checkpoint of a reader that has read up to `position`; the head's where the log does not reach it.
+    pub async fn checkpoint_at(&self, position: Position) -> Result<Checkpoint, LogError> {
+        let event_id: Option<Uuid> = sqlx::query_scalar("SELECT event_id FROM events WHERE position = $1")
+            .bind(position.0)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(LogError::doing("read the event at a position"))?;
+        match event_id {
+            Some(event_id) => Ok(Checkpoint { log_id: self.log_id.clone(), position, event_id }),
+            None if position == Position::START => Ok(Checkpoint::start(self.log_id.clone())),
+            None => self.head_checkpoint().await,
+        }
     }
 
     /// At most `limit` events of one stream category after `after`, in order; for a category that is small beside the log.
@@ -314,21 +341,7 @@ impl Tail {
             if let Some(page) = self.page_if_any().await? {
                 return Ok(page);
             }
-            let _ = tokio::time::timeout(POLL_INTERVAL, self.woken.changed()).await;
-        }
-    }
-
-    /// Like [`Self::next_page`], but as the log keeps them.
-    pub async fn next_raw_page(&mut self) -> Result<Vec<RawRecorded>, LogError> {
-        loop {
-            self.woken.mark_unchanged();
-            let page = self.log.raw_page(self.checkpoint.position, self.page_limit).await?;
-            if let Some(last) = page.last() {
-                self.checkpoint.position = last.position;
-                self.checkpoint.event_id = last.event_id;
-                return Ok(page);
-            }
-            let _ = tokio::time::timeout(POLL_INTERVAL, self.woken.changed()).await;
+            self.wait().await;
         }
     }
 
@@ -337,8 +350,35 @@ impl Tail {
         self.woken.mark_unchanged();
         let page = self.log.page(self.checkpoint.position, self.page_limit).await?;
         let Some(last) = page.last() else { return Ok(None) };
-        self.checkpoint.position = last.position;
-        self.checkpoint.event_id = last.event_id;
+        self.reach(last.position, last.event_id);
         Ok(Some(page))
+    }
+
+    /// Like [`Self::next_page`], as the log keeps them.
+    pub async fn next_raw_page(&mut self) -> Result<Vec<RawRecorded>, LogError> {
+        loop {
+            if let Some(page) = self.raw_page_if_any().await? {
+                return Ok(page);
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Like [`Self::page_if_any`], as the log keeps them.
+    pub async fn raw_page_if_any(&mut self) -> Result<Option<Vec<RawRecorded>>, LogError> {
+        self.woken.mark_unchanged();
+        let page = self.log.raw_page(self.checkpoint.position, self.page_limit).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        self.reach(last.position, last.event_id);
+        Ok(Some(page))
+    }
+
+    async fn wait(&mut self) {
+        let _ = tokio::time::timeout(POLL_INTERVAL, self.woken.changed()).await;
+    }
+
+    fn reach(&mut self, position: Position, event_id: Uuid) {
+        self.checkpoint.position = position;
+        self.checkpoint.event_id = event_id;
     }
 }

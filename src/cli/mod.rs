@@ -9,6 +9,7 @@ mod dead_letters;
 mod demo;
 mod doctor;
 mod import;
+mod log;
 mod migrate;
 mod openapi;
 pub(crate) mod output;
@@ -65,6 +66,9 @@ pub(crate) enum Command {
     /// Replays the log for an audit.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Looks at the log: follow it, show a stream, count, list partitions.
+    #[command(subcommand)]
+    Log(log::Command),
     /// Recomputes the invariants from the log, with code of its own.
     Check(check::Args),
     /// Measures this machine's limit and ours, side by side.
@@ -94,6 +98,7 @@ impl Command {
             | Self::Check(_)
             | Self::DeadLetters(_)
             | Self::Bench(_)
+            | Self::Log(_)
             | Self::Doctor
             | Self::Openapi(_) => "error,lapin=off",
         }
@@ -114,6 +119,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rebuild(args) => rebuild::run(config, &args, json).await,
         Command::Audit(command) => audit::command(config, &command, json).await,
         Command::Check(args) => check::command(config, &args, json).await,
+        Command::Log(command) => log::run(config, &command, json).await,
         Command::Bench(args) => bench::run(&args, json).await,
         Command::DeadLetters(command) => dead_letters::run(config, &command, json).await,
         Command::Doctor => doctor::run(config, json).await,

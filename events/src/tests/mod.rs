@@ -1,5 +1,5 @@
 //! Tests of the vocabulary as a whole.
 
 mod catalogue;
-mod samples;
 mod page;
+mod samples;

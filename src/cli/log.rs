@@ -1,0 +1,160 @@
+//! `waybill log`: the event log as an operator looks at it.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use events::{Log, LogPosition, RawRecorded, StreamId, Tail, Wake};
+use serde_json::json;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::{output, session, signal::stop_signal};
+use crate::config::Config;
+
+/// Events read at once.
+const PAGE: u32 = 1_000;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Prints events as they are recorded, until stopped.
+    Tail {
+        /// Starts after it; at the present end unless given.
+        #[arg(long)]
+        from: Option<LogPosition>,
+        /// Ends at the present end instead of waiting for more.
+        #[arg(long)]
+        no_follow: bool,
+    },
+    /// Prints one stream, such as order-0198... or inventory-main.
+    Show { stream: String },
+    /// Counts what is in the log and how much room it takes.
+    Stats,
+    /// Lists the partitions, the positions they hold and how full they are.
+    Partitions,
+}
+
+pub(super) async fn run(config: Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
+    let (pool, _servers) = session::pool(&config).await?;
+    let log = Log::new(pool.clone(), config.log.id.clone());
+    match command {
+        Command::Tail { from, no_follow } => tail(&log, from.as_ref(), !no_follow, json).await,
+        Command::Show { stream } => show(&log, stream, json).await,
+        Command::Stats => stats(&pool, &log, json).await,
+        Command::Partitions => partitions(&pool, json).await,
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn tail(log: &Log, from: Option<&LogPosition>, follow: bool, json: bool) -> anyhow::Result<()> {
+    let mut checkpoint = log.head_checkpoint().await?;
+    if let Some(from) = from {
+        anyhow::ensure!(from.log_id == *log.id(), "{from} is a position of another log; this one is {}", log.id());
+        checkpoint = log.checkpoint_at(from.position).await?;
+    }
+    let (wake, shutdown) = (Wake::default(), CancellationToken::new());
+    let hearing = wake.clone().exchange(log.pool().clone(), shutdown.clone());
+    let printing = async {
+        let mut tail = Tail::open(log.clone(), checkpoint, &wake, PAGE).await?;
+        loop {
+            let page = match follow {
+                true => tail.next_raw_page().await?,
+                false => match tail.raw_page_if_any().await? {
+                    Some(page) => page,
+                    None => return anyhow::Ok(()),
+                },
+            };
+            page.iter().for_each(|event| print(log, event, json));
+        }
+    };
+    tokio::select! {
+        outcome = printing => outcome,
+        () = hearing => Ok(()),
+        () = stop_signal() => Ok(()),
+    }
+}
+
+async fn show(log: &Log, stream: &str, json: bool) -> anyhow::Result<()> {
+    let (stream, mut after) = (StreamId::from_log(stream), 0);
+    loop {
+        let page = log.raw_stream(&stream, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.stream_version;
+        page.iter().for_each(|event| print(log, event, json));
+    }
+    anyhow::ensure!(after > 0, "there is no stream {stream}");
+    Ok(())
+}
+
+fn print(log: &Log, event: &RawRecorded, json: bool) {
+    let at = LogPosition::new(log.id().clone(), event.position);
+    if json {
+        // The payload was checked to be JSON when it was written.
+        let payload: serde_json::Value = serde_json::from_str(&event.payload).unwrap_or_default();
+        output::line(json!({
+            "position": at, "stream": event.stream_id, "version": event.stream_version, "type": event.event_type,
+            "schema_version": event.schema_version, "recorded_at": event.recorded_at, "payload": payload,
+        }));
+    } else {
+        let recorded = event.recorded_at.format("%Y-%m-%d %H:%M:%S%.3f");
+        output::line(format_args!(
+            "{at}  {recorded}  {} #{}  {}  {}",
+            event.stream_id, event.stream_version, event.event_type, event.payload
+        ));
+    }
+}
+
+async fn stats(pool: &PgPool, log: &Log, json: bool) -> anyhow::Result<()> {
+    let head = log.head_checkpoint().await?.log_position();
+    let (streams, commands, bytes): (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM streams WHERE version > 0), (SELECT count(*) FROM commands), \
+         (SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition_tree('events') WHERE isleaf)",
+    )
+    .fetch_one(pool)
+    .await
+    .context("cannot count the log")?;
+    let types: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT event_type, count(*) FROM events GROUP BY event_type ORDER BY count(*) DESC, event_type",
+    )
+    .fetch_all(pool)
+    .await
+    .context("cannot count the event types")?;
+    if json {
+        let types: std::collections::BTreeMap<_, _> = types.into_iter().collect();
+        output::line(json!({ "head": head, "streams": streams, "commands": commands, "bytes": bytes, "types": types }));
+        return Ok(());
+    }
+    let mut table = output::table();
+    table.set_header(["event type", "events"]);
+    for (event_type, count) in types {
+        table.add_row([event_type, count.to_string()]);
+    }
+    output::line(table);
+    output::line(format_args!(
+        "head {head}; {streams} streams; {commands} commands remembered; {} MiB on disk",
+        bytes >> 20
+    ));
+    Ok(())
+}
+
+async fn partitions(pool: &PgPool, json: bool) -> anyhow::Result<()> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT c.relname::text, pg_get_expr(c.relpartbound, c.oid), pg_total_relation_size(c.oid) \
+         FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'events'::regclass ORDER BY c.relname",
+    )
+    .fetch_all(pool)
+    .await
+    .context("cannot list the partitions")?;
+    let mut table = output::table();
+    table.set_header(["partition", "positions", "MiB"]);
+    for (name, bounds, bytes) in &rows {
+        table.add_row([name.clone(), bounds.clone(), (bytes >> 20).to_string()]);
+    }
+    if json {
+        let rows =
+            rows.iter().map(|(name, bounds, bytes)| json!({ "name": name, "positions": bounds, "bytes": bytes }));
+        output::line(serde_json::Value::from(rows.collect::<Vec<_>>()));
+    } else {
+        output::line(table);
+    }
+    Ok(())
+}
