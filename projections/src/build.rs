@@ -19,8 +19,9 @@ pub(crate) async fn open_construction<S: Store>(
 ) -> Result<S::Open, ProjectionError> {
     if let Some(generation) = store.building().await? {
         match store.open(generation, cached).await {
-            Err(ProjectionError::Lost { .. } | ProjectionError::Outdated { .. }) => {
-                store.drop_generation(generation).await?
+            Err(ProjectionError::Lost { .. }) => store.abandon(generation).await?,
+            Err(ProjectionError::Outdated { built_by, ours, .. }) if built_by < ours => {
+                store.abandon(generation).await?;
             }
             outcome => return outcome,
         }

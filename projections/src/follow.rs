@@ -35,6 +35,9 @@ const COMMIT_GAP: Duration = Duration::from_millis(50);
 /// Somebody asked for a commit shortly before the events that he waits for came.
 const ASKED_FOR: Duration = Duration::from_secs(1);
 
+/// What a shutdown leaves for writing what is folded.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// Another writer that has not moved in so many looks, although the log has, is gone.
 const STILL_LOOKS: u32 = 3;
 
@@ -53,9 +56,13 @@ impl<S: Store> Follower<S> {
         let mut attempt = 0;
         while !self.shutdown.is_cancelled() {
             let since = Instant::now();
-            let failure = match self.follow(distrusted.take()).await {
-                Ok(()) => return,
-                Err(failure) => failure,
+            let failure = tokio::select! {
+                outcome = self.follow(distrusted.take()) => match outcome {
+                    Ok(()) => return,
+                    Err(failure) => failure,
+                },
+                // A store that hangs is left as a crash would leave it.
+                () = self.shutdown_is_over() => return,
             };
             if self.shutdown.is_cancelled() {
                 return;
@@ -66,6 +73,11 @@ impl<S: Store> Follower<S> {
             }
             self.recover(&failure, attempt).await;
         }
+    }
+
+    async fn shutdown_is_over(&self) {
+        self.shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
     }
 
     async fn recover(&self, failure: &ProjectionError, attempt: u32) {
@@ -99,11 +111,11 @@ impl<S: Store> Follower<S> {
                 return;
             }
             let (true, Some(generation)) = (fenced, active) else { continue };
-            let Ok(Some(standing)) = self.store.peek(generation).await else { continue };
+            let Ok(standing) = self.store.peek(generation).await else { continue };
             let Ok(head) = bounded(S::NAME, self.log.head()).await else { continue };
-            let position = standing.checkpoint.position;
-            still = if last == Some(position) && head > position { still + 1 } else { 0 };
-            last = Some(position);
+            let behind = head > standing.checkpoint.position;
+            still = if behind && last.as_ref() == Some(&standing) { still + 1 } else { 0 };
+            last = Some(standing);
             if still >= STILL_LOOKS {
                 tracing::warn!(projection = S::NAME, "the other writer does not move any more: this one takes over");
                 return;
@@ -135,8 +147,9 @@ impl<S: Store> Follower<S> {
                 Err(ProjectionError::Lost { what, .. }) => {
                     tracing::warn!(projection = S::NAME, generation, what, "a projection was lost and is built again");
                 }
-                // The old one goes on answering until the new one is there.
-                Err(ProjectionError::Outdated { built_by, ours, .. }) => {
+                // The old one goes on answering until the new one is there. A newer one is left alone: two releases side by side would
+                // otherwise build against each other for ever.
+                Err(ProjectionError::Outdated { built_by, ours, .. }) if built_by < ours => {
                     tracing::info!(
                         projection = S::NAME,
                         generation,

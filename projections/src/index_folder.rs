@@ -43,8 +43,21 @@ impl IndexFolder {
         self.read("building")
     }
 
-    pub(crate) fn set_building(&self, generation: Option<Generation>) -> io::Result<()> {
-        self.write("building", generation)
+    /// Remembers the generation under construction, unless there is one already. Returns the one that is remembered.
+    pub(crate) fn begin_building(&self, generation: Generation) -> io::Result<Generation> {
+        let new = self.path.join(format!("building.{generation}"));
+        std::fs::write(&new, generation.to_string())?;
+        // A link is made whole or not at all, and never over one that is there.
+        let linked = std::fs::hard_link(&new, self.path.join("building"));
+        std::fs::remove_file(&new)?;
+        match linked {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(self.building()?.unwrap_or(generation)),
+            outcome => outcome.map(|()| generation),
+        }
+    }
+
+    pub(crate) fn forget_building(&self, generation: Generation) -> io::Result<()> {
+        if self.building()? == Some(generation) { self.write("building", None) } else { Ok(()) }
     }
 
     /// Makes a generation the live one, in one step: a reader sees the old one or the new one.

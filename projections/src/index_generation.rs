@@ -83,8 +83,12 @@ where
             let io = |error| errors::<M>(0).io(error);
             let generation = folder.generations().map_err(io)?.last().map_or(1, |last| last + 1);
             Writer::<M>::create(&folder.generation(generation), generation, start, memory)?;
-            folder.set_building(Some(generation)).map_err(io)?;
-            Ok(generation)
+            let ours = folder.begin_building(generation).map_err(io)?;
+            if ours == generation {
+                return Ok(generation);
+            }
+            folder.drop_generation(generation).map_err(io)?;
+            Ok(ours)
         })
         .await
     }
@@ -99,7 +103,15 @@ where
     async fn switch_to(&self, generation: Generation) -> Result<(), ProjectionError> {
         self.folder(move |folder| {
             folder.switch_to(generation)?;
-            folder.set_building(None)
+            folder.forget_building(generation)
+        })
+        .await
+    }
+
+    async fn abandon(&self, generation: Generation) -> Result<(), ProjectionError> {
+        self.folder(move |folder| {
+            folder.forget_building(generation)?;
+            folder.drop_generation(generation)
         })
         .await
     }
@@ -120,12 +132,12 @@ where
         self.folder(IndexFolder::release).await
     }
 
-    async fn peek(&self, generation: Generation) -> Result<Option<Standing>, ProjectionError> {
+    async fn peek(&self, generation: Generation) -> Result<Standing, ProjectionError> {
         let path = self.folder.generation(generation);
         blocking::<M, _>(move || {
             let index = Index::open_in_dir(&path).map_err(|error| errors::<M>(generation).index(&path, error))?;
             let CommitPayload { head, digest } = payload::<M>(&index, &path, generation)?;
-            Ok(Some(Standing { checkpoint: head.checkpoint, digest, code_version: head.code_version }))
+            Ok(Standing { checkpoint: head.checkpoint, digest, code_version: head.code_version, whole: true })
         })
         .await
     }

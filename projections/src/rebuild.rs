@@ -30,6 +30,9 @@ const STILL_LOOKS: usize = 50;
 /// A live generation that is behind and does not move for so many looks has no projector: it is brought forward here.
 const UNMOVED_LOOKS: usize = 50;
 
+/// A projector that holds the live generation and does not move it is waited for so many times.
+const REFUSALS_MAX: u32 = 15;
+
 /// How many names of differing documents are told.
 const EXAMPLES: usize = 20;
 
@@ -135,7 +138,7 @@ impl<S: Store> Rebuild<'_, S> {
         if self.options.from_scratch
             && let Some(half_built) = self.store.building().await?
         {
-            self.store.drop_generation(half_built).await?;
+            self.store.abandon(half_built).await?;
         }
         let mut open = open_construction(&self.store, self.log, self.options.cached_documents).await?;
         let from = open.folded().log_position();
@@ -212,26 +215,26 @@ impl<S: Store> Rebuild<'_, S> {
     /// Waits until the live generation is not behind the new one; brings it forward where no projector does. False: it is not one that
     /// could be compared, because it is lost or was built by another version.
     async fn live_reaches(&self, live: Generation, wanted: Position) -> Result<bool, ProjectionError> {
-        let (mut last, mut unmoved) = (None, 0);
+        let (mut last, mut unmoved, mut refusals) = (None, 0, 0);
         loop {
             let standing = match self.store.peek(live).await {
                 Err(ProjectionError::Lost { .. }) => return Ok(false),
                 outcome => outcome?,
             };
-            if let Some(standing) = &standing {
-                if standing.code_version != S::VERSION {
-                    return Ok(false);
-                }
-                if standing.checkpoint.position >= wanted {
-                    return Ok(true);
-                }
+            if standing.code_version != S::VERSION {
+                return Ok(false);
             }
-            unmoved = if last == standing { unmoved + 1 } else { 0 };
-            last = standing;
+            if standing.whole && standing.checkpoint.position >= wanted {
+                return Ok(true);
+            }
+            unmoved = if last.as_ref() == Some(&standing) { unmoved + 1 } else { 0 };
+            last = Some(standing);
             if unmoved >= UNMOVED_LOOKS {
                 match self.bring_forward(live, wanted).await {
                     // A projector is there after all.
-                    Err(ProjectionError::Fenced { .. } | ProjectionError::Locked { .. }) => unmoved = 0,
+                    Err(ProjectionError::Fenced { .. } | ProjectionError::Locked { .. }) if refusals < REFUSALS_MAX => {
+                        (unmoved, refusals) = (0, refusals + 1);
+                    }
                     // What stands there comes of another history; whoever accepts differences replaces it.
                     Err(ProjectionError::Log { source: LogError::HistoryChanged { .. }, .. })
                         if self.options.accept_differences =>
@@ -272,7 +275,7 @@ impl<S: Store> Rebuild<'_, S> {
             let differences = if digests_equal { Vec::new() } else { vec!["(count and sum of hashes)".into()] };
             Comparison { equal: digests_equal, documents: false, differences, count }
         };
-        let unmoved = self.store.peek(live).await? == Some(standing);
+        let unmoved = self.store.peek(live).await? == standing;
         Ok(unmoved.then_some(comparison))
     }
 
@@ -297,10 +300,10 @@ impl<S: Store> Rebuild<'_, S> {
         let mut last = None;
         for _ in 0..STILL_LOOKS {
             let standing = self.store.peek(live).await?;
-            if standing.is_some() && standing == last {
-                return Ok(standing);
+            if standing.whole && last.as_ref() == Some(&standing) {
+                return Ok(last);
             }
-            last = standing;
+            last = Some(standing);
             tokio::time::sleep(STILL).await;
         }
         Ok(None)

@@ -47,6 +47,14 @@ impl<M: ReadModel> RedisViews<M> {
         self.redis.run(pipeline).await.map_err(Whose(M::NAME).redis())
     }
 
+    /// Not atomic: at worst a construction that begins this moment is forgotten, and begun again by who builds next.
+    async fn forget_building(&self, generation: Generation) -> Result<(), ProjectionError> {
+        if self.number(self.names.building()).await? == Some(generation) {
+            self.run::<()>(pipe().del(self.names.building()).ignore()).await?;
+        }
+        Ok(())
+    }
+
     async fn scan_documents(&self, key: &str, into: &mut HashMap<String, u128>) -> Result<(), ProjectionError> {
         let mut cursor = 0_u64;
         loop {
@@ -120,9 +128,15 @@ impl<M: ReadModel> Store for RedisViews<M> {
         }
         let head = Head { checkpoint: Checkpoint::start(log_id.clone()), code_version: M::VERSION };
         write.set(self.names.head(generation), head.to_string()).ignore();
-        write.set(self.names.building(), generation).ignore();
-        self.run::<()>(&write).await?;
-        Ok(generation)
+        write.set_nx(self.names.building(), generation);
+        let (ours,): (bool,) = self.run(&write).await?;
+        if ours {
+            return Ok(generation);
+        }
+        self.drop_generation(generation).await?;
+        self.building()
+            .await?
+            .ok_or_else(|| Whose(M::NAME).lost(generation, "another construction began and ended meanwhile"))
     }
 
     async fn open(&self, generation: Generation, cached: usize) -> Result<RedisGeneration<M>, ProjectionError> {
@@ -137,8 +151,13 @@ impl<M: ReadModel> Store for RedisViews<M> {
             write.set(self.names.previous(), before).ignore();
         }
         write.set(self.names.active(), generation).ignore();
-        write.del(self.names.building()).ignore();
-        self.run::<()>(&write).await
+        self.run::<()>(&write).await?;
+        self.forget_building(generation).await
+    }
+
+    async fn abandon(&self, generation: Generation) -> Result<(), ProjectionError> {
+        self.forget_building(generation).await?;
+        self.drop_generation(generation).await
     }
 
     async fn drop_generation(&self, generation: Generation) -> Result<(), ProjectionError> {
@@ -176,11 +195,12 @@ impl<M: ReadModel> Store for RedisViews<M> {
         self.run::<()>(pipe().del(self.names.hold()).ignore()).await
     }
 
-    async fn peek(&self, generation: Generation) -> Result<Option<Standing>, ProjectionError> {
-        let (head, shards) = read_checkpoints::<M>(&self.redis, &self.names, generation).await?;
-        let between = shards.iter().any(|shard| shard.position > head.checkpoint.position);
+    async fn peek(&self, generation: Generation) -> Result<Standing, ProjectionError> {
+        let (Head { checkpoint, code_version }, shards) =
+            read_checkpoints::<M>(&self.redis, &self.names, generation).await?;
+        let whole = shards.iter().all(|shard| shard.position <= checkpoint.position);
         let digest = shards.iter().fold(Digest::default(), |sum, shard| sum.merge(shard.digest));
-        Ok((!between).then_some(Standing { checkpoint: head.checkpoint, digest, code_version: head.code_version }))
+        Ok(Standing { checkpoint, digest, code_version, whole })
     }
 
     async fn contents(&self, generation: Generation) -> Result<HashMap<String, u128>, ProjectionError> {

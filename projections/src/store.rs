@@ -23,7 +23,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn active(&self) -> impl Future<Output = Result<Option<Generation>, ProjectionError>> + Send;
     fn previous(&self) -> impl Future<Output = Result<Option<Generation>, ProjectionError>> + Send;
     fn building(&self) -> impl Future<Output = Result<Option<Generation>, ProjectionError>> + Send;
-    /// A new, empty generation, remembered as the one under construction.
+    /// A new, empty generation, remembered as the one under construction; or the one that somebody else has begun meanwhile.
     fn start_building(&self, log_id: &LogId) -> impl Future<Output = Result<Generation, ProjectionError>> + Send;
     /// Opens a generation for writing. `Lost`: it is not there, or not whole. `Outdated`: by another version of the fold.
     fn open(
@@ -33,6 +33,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Open, ProjectionError>> + Send;
     /// Makes a generation the one that answers, in one step, and keeps the one before.
     fn switch_to(&self, generation: Generation) -> impl Future<Output = Result<(), ProjectionError>> + Send;
+    /// Drops a generation and, if it is the one under construction, forgets that.
+    fn abandon(&self, generation: Generation) -> impl Future<Output = Result<(), ProjectionError>> + Send;
     fn drop_generation(&self, generation: Generation) -> impl Future<Output = Result<(), ProjectionError>> + Send;
     /// Every generation that takes room.
     fn generations(&self) -> impl Future<Output = Result<Vec<Generation>, ProjectionError>> + Send;
@@ -40,8 +42,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Asks the projector, wherever it runs, to stand still for at most this long.
     fn hold(&self, at_most: Duration) -> impl Future<Output = Result<(), ProjectionError>> + Send;
     fn release(&self) -> impl Future<Output = Result<(), ProjectionError>> + Send;
-    /// Where a generation stands, seen from outside. `None`: somebody is in the middle of writing it.
-    fn peek(&self, generation: Generation) -> impl Future<Output = Result<Option<Standing>, ProjectionError>> + Send;
+    /// Where a generation stands, seen from outside.
+    fn peek(&self, generation: Generation) -> impl Future<Output = Result<Standing, ProjectionError>> + Send;
     /// Every document of a generation by name, with its hash.
     fn contents(
         &self,
@@ -55,6 +57,8 @@ pub(crate) struct Standing {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) digest: Digest,
     pub(crate) code_version: u32,
+    /// False while somebody is in the middle of writing it, or has died there.
+    pub(crate) whole: bool,
 }
 
 /// One generation, open for writing. After an error it is thrown away and opened again: what the store holds is right by itself.
