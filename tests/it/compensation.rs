@@ -65,7 +65,13 @@ async fn an_order_for_more_than_there_is_is_cancelled_and_nobody_is_charged() {
     assert_eq!(happened(&page, "StockRefused"), 1);
     assert_eq!(happened(&page, "PaymentAuthorisationRequested"), 0, "nobody asked for money");
     assert!(sentences(&page).iter().any(|what| what.contains("4 of clock wanted, 3 there")), "{:?}", sentences(&page));
-    ends(&shop, "three clocks".replace(' ', "-").as_str(), Wish::new("tok_ok", "standard").of("clock", 3), End::Completed).await;
+    ends(
+        &shop,
+        "three clocks".replace(' ', "-").as_str(),
+        Wish::new("tok_ok", "standard").of("clock", 3),
+        End::Completed,
+    )
+    .await;
     shop.leave().await;
 }
 
@@ -170,7 +176,11 @@ async fn a_customer_may_cancel_at_each_step_until_the_parcel_has_left() {
         ("authorised-unheard", Wish::new("tok_timeout_after", "hold"), Some("PaymentAuthorisationRequested")),
         ("booking", Wish::new("tok_ok", "slow_400+hold"), Some("ShipmentRequested")),
         ("waiting", Wish::new("tok_ok", "hold"), Some("ShipmentBooked")),
-        ("cancelling-is-unclear", Wish::new("tok_void_timeout_after", "hold+cancel_timeout_after"), Some("ShipmentBooked")),
+        (
+            "cancelling-is-unclear",
+            Wish::new("tok_void_timeout_after", "hold+cancel_timeout_after"),
+            Some("ShipmentBooked"),
+        ),
         ("cancelling-fails-twice", Wish::new("tok_void_500_2", "hold+cancel_500_2"), Some("ShipmentBooked")),
     ];
     for (key, wish, moment) in cases {

@@ -5,13 +5,13 @@ mod points;
 
 use std::{collections::HashSet, os::unix::process::ExitStatusExt};
 
-use futures_util::{StreamExt, stream};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
 
 use crate::support::{
     client::{Client, Wish, send},
     eventually::{eventually, holds},
+    flow::Flow,
     shop::{PATIENCE, Placed, Plan, Shop, event_types},
 };
 
@@ -31,15 +31,6 @@ fn mixed(number: usize) -> Wish {
         _ => "standard",
     };
     Wish::new(token, service).by(&format!("customer-{}", number % 7))
-}
-
-/// Eight shoppers who ask again until they know.
-async fn place_all(client: Client, orders: usize) -> Vec<Placed> {
-    let placing = stream::iter(0..orders).map(|number| {
-        let client = client.clone();
-        async move { Shop::place_stubbornly(&client, &format!("mixed-{number}"), &mixed(number)).await }
-    });
-    placing.buffer_unordered(8).collect().await
 }
 
 /// All that was acknowledged is there, once, and all of it comes to its end.
@@ -68,7 +59,7 @@ async fn nothing_is_lost_and_nothing_happens_twice_when_it_is_killed_in_the_midd
     let mut moments: Vec<i64> = { StdRng::seed_from_u64(2).random_iter::<u32>().map(i64::from).take(KILLS).collect() };
     moments.iter_mut().for_each(|moment| *moment = 50 + *moment % EVENTS);
     moments.sort_unstable();
-    let placing = tokio::spawn(place_all(shop.client.clone(), ORDERS));
+    let placing = Flow::start(&shop.client, "mixed", ORDERS, mixed);
     for moment in &moments {
         eventually(&format!("the log reaches {moment} of {moments:?}"), PATIENCE, async || {
             let head = shop.head().await;
@@ -77,7 +68,7 @@ async fn nothing_is_lost_and_nothing_happens_twice_when_it_is_killed_in_the_midd
         .await;
         shop.restart().await;
     }
-    let placed = placing.await.expect("every order is accepted in the end");
+    let placed = placing.placed().await;
     nothing_lost_nothing_twice(&shop, &placed).await;
     shop.stop().await;
 }
@@ -88,7 +79,7 @@ async fn a_standby_takes_over_and_an_owner_that_slept_past_its_lease_does_no_har
     let mut shop = crashing().roles("commands,queries,maintainer").open().await;
     let workers = Some("relay,sagas,payment,inventory,shipping,projector");
     let (mut first, second) = (shop.another(workers), shop.another(workers));
-    let placing = tokio::spawn(place_all(shop.client.clone(), ORDERS));
+    let placing = Flow::start(&shop.client, "mixed", ORDERS, mixed);
     let completed = async |at_least: i64| {
         eventually(&format!("{at_least} orders are completed"), PATIENCE * 2, async || {
             let completed = shop.count("FulfilmentCompleted").await;
@@ -106,7 +97,7 @@ async fn a_standby_takes_over_and_an_owner_that_slept_past_its_lease_does_no_har
     first.resume();
     completed(35).await;
     first.kill();
-    let placed = placing.await.expect("every order is accepted in the end");
+    let placed = placing.placed().await;
     nothing_lost_nothing_twice(&shop, &placed).await;
     drop(second);
     shop.stop().await;
@@ -128,60 +119,77 @@ async fn dies_at(shop: &mut Shop, point: &str, act: impl AsyncFn(&Client)) {
     assert_eq!(status.signal(), Some(SIGABRT), "{point}: {status}");
 }
 
-/// One order dies at every point on its way, one after the other, and is completed nevertheless.
+/// Two orders for all the points: once an outcome is recorded, the saga may have decided the next step before the process is dead.
+fn apart(points: Vec<String>) -> [Vec<String>; 2] {
+    let (after, others) = points.into_iter().partition(|point| point.contains(".after-record."));
+    [others, after]
+}
+
+/// An order dies at every point on its way, one after the other, and is completed nevertheless.
 #[tokio::test]
-async fn an_order_is_completed_though_the_process_dies_at_each_step_before_and_after_its_intent_its_effect_and_its_record() {
+async fn an_order_is_completed_though_the_process_dies_at_each_step_before_and_after_its_intent_its_effect_and_its_record()
+ {
     let points = points::forward();
     assert!(points.len() >= 29, "{points:?}");
     let mut shop = crashing().open().await;
     let wish = Wish::new("tok_webhook_none", "hold");
-    shop.kill();
-    for point in &points {
-        // Done by hand, so that the carrier does not tell of the parcel before the booking is recorded.
-        let dispatched = point.ends_with("before-intent.record_shipment");
+    let mut placed = Vec::new();
+    for (key, points) in ["doomed", "doomed-after"].into_iter().zip(apart(points)) {
+        shop.kill();
+        let booked =
+            points.iter().rposition(|point| point.ends_with(".await_dispatch") || point.ends_with(".book_shipment"));
         let simulator = Client::new(&shop.simulator_url);
-        let booking = async || {
-            let ledger = simulator.get("/carriers/swift/ledger").await;
-            let line: Option<serde_json::Value> = ledger.text.lines().next().and_then(|line| serde_json::from_str(line).ok());
-            line.map(|line| line["effect_key"].clone())
-        };
-        dies_at(&mut shop, point, async |client: &Client| {
-            client.try_post("/v1/orders", "doomed", &wish.body()).await.ok();
-            if dispatched && let Some(booking) = booking().await {
-                simulator.post("/carriers/swift/dispatch", "none", &json!({ "booking_key": booking })).await.expect(200);
-            }
-        })
-        .await;
+        for (index, point) in points.iter().enumerate() {
+            dies_at(&mut shop, point, async |client: &Client| {
+                let answer = client.try_post("/v1/orders", key, &wish.body()).await;
+                let Some(order_id) = answer.ok().and_then(|answer| answer.body["order_id"].as_str().map(str::to_owned))
+                else {
+                    return;
+                };
+                // By hand, so that the carrier does not tell of the parcel before the booking is recorded.
+                if Some(index) > booked {
+                    let booking = json!({ "booking_key": format!("fulfilment/{order_id}/book_shipment/1") });
+                    simulator.post("/carriers/swift/dispatch", "none", &booking).await.expect(200);
+                }
+            })
+            .await;
+        }
+        shop.start().await;
+        placed.push(shop.place(key, &wish).await);
+        let page = shop.until(&placed[placed.len() - 1].id, "FulfilmentCompleted").await;
+        assert_eq!(page["status"], "completed");
     }
-    shop.start().await;
-    let placed = shop.place("doomed", &wish).await;
-    let page = shop.until(&placed.id, "FulfilmentCompleted").await;
-    assert_eq!(page["status"], "completed");
-    nothing_lost_nothing_twice(&shop, &[placed]).await;
+    nothing_lost_nothing_twice(&shop, &placed).await;
     shop.stop().await;
 }
 
 /// The same on the way back.
 #[tokio::test]
-async fn an_order_is_unwound_though_the_process_dies_at_each_undo_before_and_after_its_intent_its_effect_and_its_record() {
+async fn an_order_is_unwound_though_the_process_dies_at_each_undo_before_and_after_its_intent_its_effect_and_its_record()
+ {
     let points = points::backward();
     assert!(points.len() >= 16, "{points:?}");
     let mut shop = crashing().open().await;
-    let placed = shop.place("undone", &Wish::new("tok_webhook_none", "hold")).await;
-    shop.until(&placed.id, "ShipmentBooked").await;
-    shop.kill();
-    let (path, body) = (format!("/v1/orders/{}/cancel", placed.id), json!({ "reason": "changed my mind" }));
-    for point in &points {
-        dies_at(&mut shop, point, async |client: &Client| {
-            client.try_post(&path, "cancel", &body).await.ok();
-        })
-        .await;
+    let mut placed = Vec::new();
+    for (key, points) in ["undone", "undone-after"].into_iter().zip(apart(points)) {
+        let order = shop.place(key, &Wish::new("tok_webhook_none", "hold")).await;
+        shop.until(&order.id, "ShipmentBooked").await;
+        shop.kill();
+        let (path, body) = (format!("/v1/orders/{}/cancel", order.id), json!({ "reason": "changed my mind" }));
+        for point in &points {
+            dies_at(&mut shop, point, async |client: &Client| {
+                client.try_post(&path, key, &body).await.ok();
+            })
+            .await;
+        }
+        shop.start().await;
+        shop.client.post(&path, key, &body).await.expect(202);
+        let page = shop.until(&order.id, "FulfilmentUnwound").await;
+        let ends = (page["status"].as_str(), page["payments"][0]["status"].as_str());
+        assert_eq!(ends, (Some("cancelled"), Some("voided")));
+        placed.push(order);
     }
-    shop.start().await;
-    shop.client.post(&path, "cancel", &body).await.expect(202);
-    let page = shop.until(&placed.id, "FulfilmentUnwound").await;
-    assert_eq!((page["status"].as_str(), page["payments"][0]["status"].as_str()), (Some("cancelled"), Some("voided")));
-    nothing_lost_nothing_twice(&shop, &[placed]).await;
+    nothing_lost_nothing_twice(&shop, &placed).await;
     shop.stop().await;
 }
 

@@ -66,7 +66,8 @@ fn dependencies_between_crates_point_one_way() {
         ("projections", &["events"]),
         ("read-side", &["events", "http-api", "projections"]),
     ];
-    const OURS: &[&str] = &["events", "write-side", "sagas", "projections", "read-side", "local-services", "http-api", "waybill"];
+    const OURS: &[&str] =
+        &["events", "write-side", "sagas", "projections", "read-side", "local-services", "http-api", "waybill"];
     let mut found = Vec::new();
     for (folder, allowed) in MAY_USE {
         let manifest = source(&format!("{folder}/Cargo.toml"));

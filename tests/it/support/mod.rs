@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod eventually;
+pub(crate) mod flow;
 pub(crate) mod program;
 pub(crate) mod servers;
 pub(crate) mod shop;

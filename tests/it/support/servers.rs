@@ -135,7 +135,8 @@ async fn database_as_the_binary_makes_it() -> TestDatabase {
         .fresh_database(&template, async |admin: String| {
             schema::ensure_roles(&admin).await?;
             give_to_owner(&admin).await;
-            let (administrator, owner) = (format!("//{}@", services.postgres.superuser), format!("//{}@", schema::OWNER));
+            let (administrator, owner) =
+                (format!("//{}@", services.postgres.superuser), format!("//{}@", schema::OWNER));
             schema::migrate(&admin.replacen(&administrator, &owner, 1)).await
         })
         .await;

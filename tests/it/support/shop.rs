@@ -204,7 +204,11 @@ impl Shop {
         let status = waybill.terminate(STOP).await;
         assert!(status.success(), "it ended with {status}");
         let log = waybill.log();
-        assert!(!log.contains("panicked"), "{}", log.lines().find(|line| line.contains("panicked")).unwrap_or_default());
+        assert!(
+            !log.contains("panicked"),
+            "{}",
+            log.lines().find(|line| line.contains("panicked")).unwrap_or_default()
+        );
     }
 
     pub(crate) async fn start_simulator(&mut self, listen: &str) {

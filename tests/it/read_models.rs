@@ -1,0 +1,123 @@
+//! Read models may be lost, rebuilt and doubted at any time; they tell what the log tells.
+
+use std::fs;
+
+use projections::PROJECTIONS;
+
+use crate::support::{
+    client::Wish,
+    eventually::{eventually, holds},
+    flow::Flow,
+    shop::{PATIENCE, Shop},
+};
+
+fn wish(number: usize) -> Wish {
+    Wish::new("tok_ok", "standard").by(&format!("customer-{}", number % 5))
+}
+
+/// Equal to what was built from the log beside it, document by document.
+async fn certified(shop: &Shop, name: &str) {
+    let rebuilt = shop.command(&["rebuild", name, "--json"]).await;
+    assert_eq!(rebuilt.code(), Some(0), "{name}: {}\n{}", rebuilt.out, rebuilt.err);
+    let certificate = rebuilt.json();
+    assert_eq!(certificate["equal"], true, "{certificate:#}");
+    assert!(certificate["compared_with"].is_number(), "{name} was compared with what was live: {certificate:#}");
+}
+
+#[tokio::test]
+async fn a_rebuilt_read_model_equals_the_live_one_while_orders_flow_and_search_answers_meanwhile() {
+    let mut shop = Shop::open().await;
+    let first = shop.place("first", &Wish::new("tok_ok", "standard")).await;
+    shop.until(&first.id, "FulfilmentCompleted").await;
+    let found = shop.client.get_at(&format!("/v1/orders?q={}", first.id), &first.position).await.expect(200);
+    assert_eq!(found.body["total"], 1);
+    let flowing = Flow::start(&shop.client, "flow", 150, wish);
+    let search = format!("/v1/orders?q={}", first.id);
+    for name in PROJECTIONS {
+        let certifying = certified(&shop, name);
+        tokio::pin!(certifying);
+        loop {
+            tokio::select! {
+                () = &mut certifying => break,
+                found = shop.client.get(&search) => {
+                    assert_eq!((found.status, &found.body["total"]), (200, &1.into()), "{name}: {}", found.text);
+                    let page = shop.client.get(&format!("/v1/orders/{}", first.id)).await.expect(200);
+                    assert_eq!(page.header("waybill-degraded"), None, "{name}");
+                }
+            }
+        }
+    }
+    flowing.placed().await;
+    shop.settled(PATIENCE).await;
+    for name in PROJECTIONS {
+        certified(&shop, name).await;
+    }
+    shop.check().await;
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_emptied_in_the_middle_is_filled_again_by_itself() {
+    let mut shop = Shop::plan().private_redis().open().await;
+    let first = shop.place("first", &Wish::new("tok_ok", "standard").by("early")).await;
+    shop.until(&first.id, "FulfilmentCompleted").await;
+    for emptied in ["flushed", "killed-and-empty"] {
+        let flowing = Flow::start(&shop.client, emptied, 30, wish);
+        let redis = shop.servers.redis();
+        if emptied == "flushed" {
+            let client = redis::Client::open(shop.servers.redis_url()).expect("its URL is well formed");
+            let mut connection = client.get_connection().expect("it answers");
+            redis::cmd("FLUSHALL").query::<()>(&mut connection).expect("it may be emptied");
+        } else {
+            redis.wipe().await.expect("it can be emptied");
+            redis.start().await.expect("it comes back");
+        }
+        flowing.placed().await;
+        shop.settled(PATIENCE).await;
+        eventually(&format!("{emptied}: the order page comes from its view again"), PATIENCE, async || {
+            let page = shop.client.get(&format!("/v1/orders/{}", first.id)).await;
+            let degraded = page.header("waybill-degraded");
+            holds(page.status == 200 && degraded.is_none(), || format!("{} {degraded:?}: {}", page.status, page.text))
+        })
+        .await;
+        let list = shop.client.get("/v1/customers/early/orders").await.expect(200);
+        assert_eq!(list.body["items"][0]["id"], first.id.as_str(), "{emptied}");
+        for name in ["order-view", "customer-orders", "stock-view", "product-view"] {
+            certified(&shop, name).await;
+        }
+    }
+    shop.check().await;
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn an_index_that_is_deleted_is_built_again_by_itself() {
+    let mut shop = Shop::open().await;
+    let placed = shop.place("indexed", &Wish::new("tok_ok", "standard")).await;
+    shop.until(&placed.id, "FulfilmentCompleted").await;
+    let folder = shop.folder().join("files/index");
+    for deleted in ["while it runs", "while it is down"] {
+        if deleted == "while it is down" {
+            shop.kill();
+        }
+        fs::remove_dir_all(&folder).expect("the index lies there");
+        if deleted == "while it is down" {
+            shop.start().await;
+        }
+        let more = shop.place(&deleted.replace(' ', "-"), &Wish::new("tok_ok", "standard")).await;
+        for id in [&placed.id, &more.id] {
+            eventually(&format!("{deleted}: order {id} is found"), PATIENCE, async || {
+                let found = shop.client.get(&format!("/v1/orders?q={id}")).await;
+                assert!([200, 503].contains(&found.status), "{}", found.text);
+                holds(found.body["total"] == 1, || found.text)
+            })
+            .await;
+        }
+        let mugs = shop.client.get("/v1/products?q=mug").await.expect(200);
+        assert_eq!(mugs.body["items"][0]["sku"], "mug", "{deleted}: {}", mugs.text);
+    }
+    for name in ["order-index", "product-index"] {
+        certified(&shop, name).await;
+    }
+    shop.stop().await;
+}
