@@ -110,7 +110,15 @@ impl<S: Store> Follower<S> {
             if active != before {
                 return;
             }
-            let (true, Some(generation)) = (fenced, active) else { continue };
+            if !fenced {
+                continue;
+            }
+            // Where nothing answers yet, it was a construction that two have begun.
+            let contested = match active {
+                Some(active) => Some(active),
+                None => self.store.building().await.ok().flatten(),
+            };
+            let Some(generation) = contested else { return };
             let Ok(standing) = self.store.peek(generation).await else { continue };
             let Ok(head) = bounded(S::NAME, self.log.head()).await else { continue };
             let behind = head > standing.checkpoint.position;
