@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use events::{
     DomainEvent, NewEvent, OrderId,
-    bus::{COMMANDS_EXCHANGE, command_queue},
+    bus::{COMMANDS_EXCHANGE, command_queue, command_queues},
     fulfilment::StepRefused,
     participant::Participant,
 };
@@ -89,6 +89,19 @@ async fn a_broker_that_has_lost_everything_is_told_again_at_once() {
     all_completed(&world, &orders).await;
     world.cancel(held).await;
     world.until(held, "unwound").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_was_deleted_is_declared_again() {
+    let world = World::running().await;
+    let orders = place_many(&world, "before", 10).await;
+    for queue in command_queues(Participant::Payment) {
+        manage(&world, reqwest::Method::DELETE, &format!("api/queues/{}/{queue}", world.vhost.name)).await;
+    }
+    all_completed(&world, &orders).await;
+    let more = place_many(&world, "afterwards", 10).await;
+    all_completed(&world, &more).await;
     world.stop().await;
 }
 
