@@ -83,14 +83,15 @@ impl Platform {
             metrics: RoleMetrics::default(),
             failures,
         };
-        for &role in roles {
-            shared.start(role, middle, back);
-        }
+        // First of all: with a port in use, no role begins its work.
         let http = if roles.contains(&Role::Commands) || roles.contains(&Role::Queries) {
             Some(shared.serve(roles, front, back).await?)
         } else {
             None
         };
+        for &role in roles {
+            shared.start(role, middle, back);
+        }
         Ok(Self { http, log, stages, failures: failed })
     }
 

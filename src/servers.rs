@@ -66,8 +66,24 @@ impl Servers {
                 .context("no RabbitMQ is configured and none was started")?,
             local,
         };
+        servers.look_at_urls(config)?;
         servers.prepare(admin_url.as_deref()).await?;
         Ok(servers)
+    }
+
+    /// What can never be reached is refused here: later it would be tried for ever.
+    fn look_at_urls(&self, config: &Config) -> anyhow::Result<()> {
+        let providers = &config.sagas.providers;
+        for (setting, url, schemes) in [
+            ("rabbitmq.url", &self.amqp_url, ["amqp", "amqps"]),
+            ("sagas.providers.payment_url", &providers.payment_url, ["http", "https"]),
+            ("sagas.providers.carrier_url", &providers.carrier_url, ["http", "https"]),
+        ] {
+            let parsed = reqwest::Url::parse(url).ok();
+            let usable = parsed.is_some_and(|url| schemes.contains(&url.scheme()) && url.has_host());
+            anyhow::ensure!(usable, "{setting} is no URL that can be used: write it like {}://host:port", schemes[0]);
+        }
+        Ok(())
     }
 
     /// The saga side's settings, on these servers.

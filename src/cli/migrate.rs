@@ -2,17 +2,23 @@
 
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::Context as _;
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 
-use super::{output, session};
-use crate::config::Config;
+use super::output;
+use crate::{config::Config, servers::Servers};
 
 pub(super) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> {
-    let (pool, servers) = session::pool(&config).await?;
-    ensure!(servers.owner_url.is_some(), "set database.owner_url: migrations run as the owner of the database");
-    let applied: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success").fetch_one(&pool).await?;
+    let servers = Servers::provide(&config, &|sentence: &str| output::note(sentence)).await?;
+    let owner_url = servers.owner_url.as_ref();
+    let owner_url = owner_url.context("set database.owner_url: migrations run as the owner of the database")?;
+    // The services may not even look at what was migrated.
+    let mut owner = PgConnection::connect(owner_url).await.context("cannot connect as the owner")?;
+    let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success")
+        .fetch_one(&mut owner)
+        .await
+        .context("cannot count the migrations")?;
     if json {
         output::line(json!({ "ok": true, "migrations": applied }));
     } else {

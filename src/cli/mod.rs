@@ -87,7 +87,7 @@ impl Command {
     /// calls a queue that is looked for and not there an error; what matters of it our own supervisor logs.
     pub(crate) const fn log_filter(&self) -> &'static str {
         match self {
-            Self::Run(_) => "info,lapin=off",
+            Self::Run(_) => "info,lapin=off,sqlx=warn",
             Self::Up(_)
             | Self::Demo(_)
             | Self::Migrate

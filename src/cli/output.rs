@@ -27,7 +27,14 @@ pub(crate) fn note(text: impl Display) {
 
 /// The chain of causes, for a person; no backtrace.
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
-    note(format_args!("waybill: {error:#}"));
+    let mut text = String::from("waybill");
+    for cause in error.chain().map(ToString::to_string) {
+        // Some libraries say their cause's words in their own already.
+        if !text.ends_with(&cause) {
+            text = text + ": " + &cause;
+        }
+    }
+    note(text);
     ExitCode::from(FAILED)
 }
 

@@ -57,10 +57,11 @@ fn links(url: &str, simulator: &str, shop: &Shop) -> anyhow::Result<String> {
     let mut body = order.next().context("a shop has a first order")?.body;
     body.lines.truncate(1);
     let body = serde_json::to_string(&body)?;
+    let word = shop.products().first().and_then(|product| product.name.split(' ').next_back()).unwrap_or_default();
     Ok(format!(
         "Waybill is up.\n\
          \n  Try the API        {url}/docs\
-         \n  Search the shop    {url}/v1/products?q=mug\
+         \n  Search the shop    {url}/v1/products?q={word}\
          \n  Read models        {url}/v1/projections\
          \n  Audit log          {url}/v1/audit/events\
          \n  Metrics            {url}/metrics\
