@@ -30,7 +30,7 @@ async fn is_completed(shop: &Shop, placed: &Placed) -> Value {
 #[tokio::test]
 async fn without_rabbitmq_orders_are_accepted_and_wait() {
     let mut shop = Shop::plan().private_rabbitmq().open().await;
-    shop.servers.rabbitmq().kill().await.expect("it can be killed");
+    shop.servers.rabbitmq().stop().await.expect("it stops");
     let placed = shop.place("waits", &wish()).await;
     let page = shop.until(&placed.id, "StepDecided").await;
     assert_eq!(page["fulfilment"]["waiting_for"], "the stock to be reserved");

@@ -121,7 +121,7 @@ impl Plan {
         set("rabbitmq.url", &servers.amqp_url());
         set("files.directory", &folder.path().join("files").display().to_string());
         self.settings.iter().for_each(|(name, value)| set(name, value));
-        environment.insert("RUST_LOG".into(), "info".into());
+        environment.insert("RUST_LOG".into(), "info,lapin=off,sqlx=warn".into());
         environment.insert("RUST_BACKTRACE".into(), "1".into());
         let client = Client::new(&format!("http://127.0.0.1:{port}"));
         let (simulator_url, roles) = (String::new(), self.roles);
@@ -342,9 +342,14 @@ impl Shop {
         let mut log = self.log().await;
         eventually("all orders are settled", within, async || {
             let open: Vec<String> = sqlx::query_scalar(OPEN).fetch_all(&mut log).await.expect("the log can be read");
-            holds(open.is_empty(), || format!("{} are open: {:?} ...", open.len(), &open[..open.len().min(3)]))
+            holds(open.is_empty(), || format!("{} are open: {:#?} ...", open.len(), &open[..open.len().min(3)]))
         })
         .await;
+    }
+
+    /// The stories of the orders that are open.
+    pub(crate) async fn open_orders(&self) -> Vec<String> {
+        sqlx::query_scalar(OPEN).fetch_all(&mut self.log().await).await.expect("the log can be read")
     }
 
     /// Waits until all is settled; then no invariant is broken, and provider and carriers have done what the log says.
@@ -357,10 +362,13 @@ impl Shop {
     }
 }
 
-/// Placed, and neither ended nor with a person. Told by the log alone.
-const OPEN: &str = "SELECT placed.stream_id FROM events placed WHERE placed.event_type = 'OrderPlaced' AND NOT EXISTS (
-    SELECT FROM events told WHERE told.stream_id = 'fulfilment-' || substr(placed.stream_id, 7)
-    AND told.event_type IN ('FulfilmentCompleted', 'FulfilmentUnwound', 'NeedsAttention'))";
+/// Placed, and neither ended nor with a person: which, and how far it came. Told by the log alone.
+const OPEN: &str = "SELECT placed.stream_id || coalesce((
+        SELECT string_agg(': ' || told.event_type || coalesce(' ' || (told.payload ->> 'step'), ''), '' ORDER BY told.position)
+        FROM events told WHERE told.stream_id = 'fulfilment-' || substr(placed.stream_id, 7)), '')
+    FROM events placed WHERE placed.event_type = 'OrderPlaced' AND NOT EXISTS (
+        SELECT FROM events told WHERE told.stream_id = 'fulfilment-' || substr(placed.stream_id, 7)
+        AND told.event_type IN ('FulfilmentCompleted', 'FulfilmentUnwound', 'NeedsAttention'))";
 
 impl From<Answer> for Placed {
     fn from(answer: Answer) -> Self {
