@@ -1,5 +1,6 @@
 -- What the saga engine and the relay keep beside the log. All of it but the dead letters can be derived from the log again.
 -- Expand step: nothing reads it yet.
+SET LOCAL lock_timeout = '5s';
 
 -- A projection of the saga streams: what each saga waits for, written in the transaction that moves the engine's checkpoint.
 CREATE TABLE saga_deadlines (

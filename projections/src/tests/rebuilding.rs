@@ -136,6 +136,6 @@ async fn the_generation_before_can_be_switched_back_to_or_dropped() {
 #[tokio::test]
 async fn a_projection_that_does_not_exist_is_named() {
     let shop = Shop::open().await;
-    let error = rebuilt(&shop, "oder-view").await.expect_err("no such projection");
-    assert_eq!(error.to_string(), "there is no projection \"oder-view\"");
+    let error = rebuilt(&shop, "nothing-view").await.expect_err("no such projection");
+    assert_eq!(error.to_string(), "there is no projection \"nothing-view\"");
 }

@@ -45,7 +45,7 @@ async fn skus(projector: &Projector, text: &str) -> Vec<String> {
 async fn products_are_found_by_words_typing_errors_and_beginnings() {
     let (_shop, projector) = catalogue().await;
     assert_eq!(skus(&projector, "lantern").await, ["71053"]);
-    assert_eq!(skus(&projector, "lantren").await, ["71053"], "a swap is one error");
+    assert_eq!(skus(&projector, "lanetrn").await, ["71053"], "a swap is one error");
     assert_eq!(skus(&projector, "babuska nestng").await, ["22752"], "an error in each word");
     assert_eq!(skus(&projector, "white lant").await, ["71053"], "the last word is unfinished");
     assert_eq!(skus(&projector, "85123a").await, ["85123A"], "a SKU in any case");
