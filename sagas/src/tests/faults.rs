@@ -95,6 +95,9 @@ async fn a_broker_that_has_lost_everything_is_told_again_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_was_deleted_is_declared_again() {
     let world = World::running().await;
+    // An order that came through proves that the queues are there to be deleted.
+    let first = world.place("first", "tok_ok", "standard").await;
+    world.until(first, "completed").await;
     let orders = place_many(&world, "before", 10).await;
     for queue in command_queues(Participant::Payment) {
         manage(&world, reqwest::Method::DELETE, &format!("api/queues/{}/{queue}", world.vhost.name)).await;
