@@ -179,7 +179,11 @@ impl Engine<'_> {
         for some in missing.chunks(CONCURRENT) {
             for (order_id, loaded) in cache::load(self.store.log(), self.saga, some).await? {
                 match loaded {
-                    Ok(known) => self.cache.put(order_id, known),
+                    Ok(known) => {
+                        self.cache.put(order_id, known);
+                        // After a crash its row may be older than its stream, and facts heard again may lead to nothing.
+                        self.note_waits(order_id);
+                    }
                     Err(error) => {
                         let heard = facts.iter().find(|(id, _)| *id == order_id).and_then(|(_, heard)| heard.first());
                         let from = heard.map_or(self.reached.position, |heard| heard.position);

@@ -24,6 +24,8 @@ use super::{
 /// Debug builds on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);
+/// The import of a month, by a debug build.
+const COMMAND: Duration = Duration::from_secs(400);
 
 /// Short, so that a fault is noticed within a test's patience.
 const IMPATIENT: &[(&str, &str)] = &[
@@ -244,7 +246,7 @@ impl Shop {
         let mut environment = self.environment.clone();
         environment.remove("RUST_LOG");
         environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        run(self.folder.path(), arguments, &environment, PATIENCE * 3).await
+        run(self.folder.path(), arguments, &environment, COMMAND).await
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -355,6 +357,12 @@ impl Shop {
     /// Waits until all is settled; then no invariant is broken, and provider and carriers have done what the log says.
     pub(crate) async fn check(&self) -> Value {
         self.settled(PATIENCE * 2).await;
+        let mut log = self.log().await;
+        eventually("what has ended waits for nothing", PATIENCE, async || {
+            let left: i64 = sqlx::query_scalar(LEFT).fetch_one(&mut log).await.expect("the deadlines can be read");
+            holds(left == 0, || format!("{left} deadlines are left"))
+        })
+        .await;
         let arguments = ["check", "--settled", "--ledger", &self.simulator_url, "--json"];
         let checked = self.command(&arguments).await;
         assert_eq!(checked.code(), Some(0), "{}\n{}", checked.out, checked.err);
@@ -369,6 +377,10 @@ const OPEN: &str = "SELECT placed.stream_id || coalesce((
     FROM events placed WHERE placed.event_type = 'OrderPlaced' AND NOT EXISTS (
         SELECT FROM events told WHERE told.stream_id = 'fulfilment-' || substr(placed.stream_id, 7)
         AND told.event_type IN ('FulfilmentCompleted', 'FulfilmentUnwound', 'NeedsAttention'))";
+
+/// Deadlines of sagas that have ended.
+const LEFT: &str = "SELECT count(*) FROM saga_deadlines AS waits JOIN events AS told
+    ON told.stream_id = 'fulfilment-' || waits.order_id AND told.event_type IN ('FulfilmentCompleted', 'FulfilmentUnwound')";
 
 impl From<Answer> for Placed {
     fn from(answer: Answer) -> Self {
