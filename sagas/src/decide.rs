@@ -163,7 +163,7 @@ impl<'a> Turn<'a> {
 
     fn stop(&mut self) {
         let until = self.saga.index_of(self.saga.stops_until).unwrap_or_default();
-        if self.state.phase == Phase::Forward && self.state.reached <= until {
+        if self.state.phase == Phase::Forward && self.state.reached <= until && !self.state.past_recall {
             self.unwind();
         }
     }

@@ -28,6 +28,8 @@ pub struct State {
     pub occurrences: Vec<(&'static str, u32)>,
     /// The furthest row that was decided.
     pub reached: usize,
+    /// An undo was refused or overtaken, so its effect stands for good: a wish to stop comes too late.
+    pub past_recall: bool,
     /// A person must decide, or was told; what comes later may still heal it.
     pub needs_attention: bool,
     /// Why the last step failed.
@@ -102,6 +104,8 @@ impl State {
                 if !closing {
                     self.reached = step;
                     self.reason = None;
+                    // Forward again in the middle of an undo: its effect could not be taken back.
+                    self.past_recall |= self.open.as_ref().is_some_and(|open| open.direction == Direction::Undo);
                 }
                 if let (Some(command), true) = (&command, saga.step(step).undo.is_some()) {
                     self.effects.push(Effect { step, occurrence: decided.occurrence, command: command.clone() });

@@ -14,7 +14,7 @@ use crate::support::{
 
 #[tokio::test]
 async fn a_demo_shows_every_end_an_order_can_have_and_ends_with_0() {
-    let shop = Shop::plan().prepare().await;
+    let shop = Shop::plan().patient().prepare().await;
     let shown = shop.command(&["demo", "--orders", "150", "--json"]).await;
     assert_eq!(shown.code(), Some(0), "{}\n{}", shown.out, shown.err);
     let outcomes = shown.json();
@@ -30,7 +30,7 @@ async fn a_demo_shows_every_end_an_order_can_have_and_ends_with_0() {
 async fn a_demo_that_was_killed_at_any_moment_is_resumed_and_holds() {
     /// 200 products and their stock come first; then each order has some 22 events.
     const EVENTS: i64 = 201 + 150 * 22;
-    let shop = Shop::plan().prepare().await;
+    let shop = Shop::plan().patient().prepare().await;
     let mut random = StdRng::seed_from_u64(4);
     let mut demo = Program::start(shop.folder(), &["demo", "--orders", "150"], shop.environment());
     for _ in 0..3 {
@@ -55,7 +55,7 @@ async fn a_demo_that_was_killed_at_any_moment_is_resumed_and_holds() {
 
 #[tokio::test]
 async fn a_shop_that_is_up_takes_orders_and_keeps_them_through_a_kill() {
-    let shop = Shop::plan().set("simulator.listen", "127.0.0.1:0").prepare().await;
+    let shop = Shop::plan().patient().set("simulator.listen", "127.0.0.1:0").prepare().await;
     let mut placed = None;
     for round in 0..2 {
         let mut up = Program::start(shop.folder(), &["up"], shop.environment());

@@ -130,6 +130,7 @@ fn a_cancellation_that_the_carrier_refuses_lets_the_saga_go_on() {
     play.cancelled();
     assert_eq!(play.refused(), ["await_dispatch 2"]);
     assert_eq!(play.state.phase, Phase::Forward);
+    assert_eq!(play.cancelled(), [""; 0], "what the carrier refused is not asked for again");
     assert_eq!(play.let_it_end().last().map(String::as_str), Some("completed"));
 }
 

@@ -47,6 +47,7 @@ pub(crate) struct Plan {
     private: Private,
     settings: Vec<(String, String)>,
     roles: Option<&'static str>,
+    patient: bool,
 }
 
 pub(crate) struct Shop {
@@ -90,6 +91,12 @@ impl Plan {
         self
     }
 
+    /// With the times of a real shop: for much work at once, which those who ask again too soon only add to.
+    pub(crate) fn patient(mut self) -> Self {
+        self.patient = true;
+        self
+    }
+
     /// Only these roles at first.
     pub(crate) fn roles(mut self, roles: &'static str) -> Self {
         self.roles = Some(roles);
@@ -114,7 +121,9 @@ impl Plan {
         let mut set = |name: &str, value: &str| {
             environment.insert(format!("WAYBILL__{}", name.to_uppercase().replace('.', "__")), value.to_owned());
         };
-        IMPATIENT.iter().for_each(|(name, value)| set(name, value));
+        if !self.patient {
+            IMPATIENT.iter().for_each(|(name, value)| set(name, value));
+        }
         set("http.listen", &format!("127.0.0.1:{port}"));
         set("database.url", &servers.service_url());
         set("database.owner_url", &servers.owner_url());
