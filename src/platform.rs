@@ -1,10 +1,11 @@
 //! Runs roles in one process: starts them, tells whether they are ready, stops them in order.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::Router;
 use events::{Log, SystemClock, SystemIds, Wake, participant::Participant};
+use futures_util::FutureExt;
 use http_api::{HttpMetrics, Limits};
 use prometheus_client::registry::Registry;
 use sqlx::PgPool;
@@ -168,8 +169,13 @@ impl Shared {
     {
         let failures = self.failures.clone();
         stage.tracker.spawn(async move {
-            if let Err(error) = role.await {
-                let error = anyhow::Error::new(error);
+            let ended = AssertUnwindSafe(role).catch_unwind().await;
+            let error = match ended {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(anyhow::Error::new(error)),
+                Err(_) => Some(anyhow::anyhow!("it panicked; the log tells where")),
+            };
+            if let Some(error) = error {
                 tracing::error!(role = name, error = format!("{error:#}"), "a role has stopped and needs a person");
                 let _ = failures.send((name, error)).await;
             }

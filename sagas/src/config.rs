@@ -84,11 +84,11 @@ impl SagaTimes {
         self.deadline_ms.get(step.name).copied().unwrap_or(step.deadline)
     }
 
-    /// Doubling, capped, with full jitter above a tenth of the first pause: a storm of resends spreads out.
+    /// After the sending `attempt`, counted from 1. Doubling, capped, less up to half of it by chance: what was sent at one moment
+    /// is not sent again at one moment, and whoever is merely slow is not asked ever more often.
     pub(crate) fn resend_pause(&self, attempt: u32, jitter: f64) -> Duration {
-        let doubled = self.resend_first_ms.saturating_mul(1_u32 << attempt.min(16));
-        let capped = doubled.min(self.resend_max_ms);
-        capped.mul_f64(jitter.clamp(0.0, 1.0)).max(self.resend_first_ms / 10)
+        let doubled = self.resend_first_ms.saturating_mul(1_u32 << attempt.saturating_sub(1).min(16));
+        doubled.min(self.resend_max_ms).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
     }
 }
 
@@ -186,4 +186,21 @@ fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Err
 fn millis_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Duration>, D::Error> {
     let by_name = BTreeMap::<String, u64>::deserialize(deserializer)?;
     Ok(by_name.into_iter().map(|(name, millis)| (name, Duration::from_millis(millis))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_between_sendings_double_up_to_the_cap_and_are_never_less_than_half() {
+        let seconds = |first, max| SagaTimes {
+            resend_first_ms: Duration::from_secs(first),
+            resend_max_ms: Duration::from_secs(max),
+            ..SagaTimes::default()
+        };
+        let pauses = |jitter| [1, 2, 3, 4, 40].map(|attempt| seconds(15, 100).resend_pause(attempt, jitter).as_secs());
+        assert_eq!(pauses(0.0), [15, 30, 60, 100, 100]);
+        assert_eq!(pauses(1.0), [7, 15, 30, 50, 50]);
+    }
 }

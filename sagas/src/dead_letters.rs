@@ -5,7 +5,8 @@
 use chrono::{DateTime, Utc};
 use events::{
     CommandId,
-    bus::{COMMANDS_EXCHANGE, DEAD_LETTER_QUEUE},
+    bus::{COMMANDS_EXCHANGE, DEAD_LETTER_QUEUE, command_queues},
+    participant::Participant,
 };
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
@@ -23,7 +24,7 @@ use write_side::EventStore;
 use crate::{
     Error,
     bus::{Broker, Link, topology, within},
-    error::BusError,
+    error::{BusError, chain},
     relay::{Message, Publisher},
 };
 
@@ -65,15 +66,34 @@ pub async fn list(pool: &PgPool, limit: u32) -> Result<Vec<DeadLetter>, Error> {
 }
 
 /// Has the relay send a dead letter to its queue once more.
+///
+/// # Errors
+/// `NoQueue`: it did not die in a participant's queue, so there is nobody to send it to.
 pub async fn replay(pool: &PgPool, id: Uuid) -> Result<(), Error> {
     let marked = sqlx::query(
-        "UPDATE dead_letters SET state = 'requeue', changed_at = clock_timestamp() WHERE id = $1 AND state <> 'requeue'",
+        "UPDATE dead_letters SET state = 'requeue', changed_at = clock_timestamp() \
+         WHERE id = $1 AND state <> 'requeue' AND queue = ANY ($2)",
     )
     .bind(id)
+    .bind(known_queues())
     .execute(pool)
     .await
     .map_err(Error::doing("mark a dead letter"))?;
-    if marked.rows_affected() == 1 { Ok(()) } else { Err(Error::NoSuchDeadLetter { id }) }
+    if marked.rows_affected() == 1 {
+        return Ok(());
+    }
+    let queue: Option<String> =
+        sqlx::query_scalar("SELECT queue FROM dead_letters WHERE id = $1 AND queue <> ALL ($2)")
+            .bind(id)
+            .bind(known_queues())
+            .fetch_optional(pool)
+            .await
+            .map_err(Error::doing("look for a dead letter"))?;
+    Err(queue.map_or(Error::NoSuchDeadLetter { id }, |queue| Error::NoQueue { id, queue }))
+}
+
+fn known_queues() -> Vec<String> {
+    [Participant::Inventory, Participant::Payment, Participant::Shipping].into_iter().flat_map(command_queues).collect()
 }
 
 /// Publishes what was marked, and notes it once the broker has it.
@@ -90,9 +110,18 @@ pub(crate) async fn send_again(pool: &PgPool, publisher: &Publisher) -> Result<(
             .with_content_type("application/json".into())
             .with_message_id(id.to_string().into());
         let message = Message { exchange: COMMANDS_EXCHANGE, routing_key, mandatory: true, properties, body };
-        publisher.publish(message).await?.await?;
-        sqlx::query("UPDATE dead_letters SET state = 'replayed', changed_at = clock_timestamp() WHERE id = $1")
+        let state = match publisher.publish(message).await?.await {
+            Ok(_) => "replayed",
+            // Its queue is gone: one letter must not end the session that everything else is sent in.
+            Err(error @ BusError::Unroutable { .. }) => {
+                tracing::warn!(dead_letter.id = %id, error = chain(&error), "a dead letter cannot be sent again and waits");
+                "waiting"
+            }
+            Err(error) => return Err(error),
+        };
+        sqlx::query("UPDATE dead_letters SET state = $2, changed_at = clock_timestamp() WHERE id = $1")
             .bind(id)
+            .bind(state)
             .execute(pool)
             .await
             .map_err(Error::doing("note a dead letter that was sent again"))?;

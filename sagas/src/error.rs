@@ -23,6 +23,8 @@ pub enum Error {
     LeaseLost { name: &'static str },
     #[error("no dead letter has the id {id}, or it is no longer waiting")]
     NoSuchDeadLetter { id: uuid::Uuid },
+    #[error("the dead letter {id} comes from {queue:?}, which is no participant's queue: it can only be read")]
+    NoQueue { id: uuid::Uuid, queue: String },
 }
 
 impl Error {
@@ -38,7 +40,7 @@ impl Error {
             Self::Log(LogError::Fenced { .. }) | Self::Postgres { .. } | Self::LeaseLost { .. } => true,
             Self::Log(error) => error.is_transient(),
             Self::Store(error) => error.is_transient(),
-            Self::Stream(_) | Self::Client(_) | Self::NoSuchDeadLetter { .. } => false,
+            Self::Stream(_) | Self::Client(_) | Self::NoSuchDeadLetter { .. } | Self::NoQueue { .. } => false,
         }
     }
 }

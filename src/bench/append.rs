@@ -90,13 +90,13 @@ impl Appender {
                 anyhow::Ok((streams, appended))
             });
         }
-        let mut total = 0;
+        let mut all = 0;
         while let Some(done) = running.join_next().await {
             let (streams, appended) = done.context("a caller broke off")??;
             self.callers.push(streams);
-            total += appended;
+            all += appended;
         }
-        Ok(total as f64 / started.elapsed().as_secs_f64())
+        Ok(all as f64 / started.elapsed().as_secs_f64())
     }
 }
 
@@ -152,14 +152,14 @@ impl Limit {
                 anyhow::Ok((connection, first, rows))
             });
         }
-        let mut total = 0;
+        let mut all = 0;
         while let Some(done) = running.join_next().await {
             let (connection, first, rows) = done.context("a lane of the limit broke off")??;
             self.connections.push(connection);
             self.next = self.next.max(first + stride);
-            total += rows;
+            all += rows;
         }
-        Ok(total as f64 / started.elapsed().as_secs_f64())
+        Ok(all as f64 / started.elapsed().as_secs_f64())
     }
 }
 

@@ -84,8 +84,13 @@ impl<A: Aggregate> Deciders<A> {
     #[must_use]
     pub fn of(&self, stream: &StreamId) -> Decider<A> {
         let mut running = self.running.lock().expect("nobody panics while holding the lock");
-        let start = || Decider::start(self.store.clone(), stream.clone(), &self.tracker);
-        running.entry(stream.clone()).or_insert_with(start).clone()
+        // One that panicked is replaced: the commands that it had are told, and the stream does not stand still.
+        if let Some(decider) = running.get(stream).filter(|decider| !decider.queue.is_closed()) {
+            return decider.clone();
+        }
+        let decider = Decider::start(self.store.clone(), stream.clone(), &self.tracker);
+        running.insert(stream.clone(), decider.clone());
+        decider
     }
 }
 

@@ -3,10 +3,10 @@
 //! A delivery is acknowledged after its outcome is in the log. What cannot be read, or makes the handler panic, is rejected to the
 //! dead letters.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use events::{
-    OrderId,
+    CommandId, OrderId,
     bus::{CommandMessage, PARTITIONS, command_queues},
     participant::Participant,
 };
@@ -40,6 +40,7 @@ struct Job {
 }
 
 struct Finished {
+    command_id: CommandId,
     tag: u64,
     panicked: bool,
 }
@@ -70,13 +71,13 @@ fn open_lanes<H: Handler>(link: &Link, handler: &Arc<H>, tasks: &mut JoinSet<()>
 
 async fn work_off<H: Handler>(handler: Arc<H>, mut jobs: mpsc::Receiver<Job>) {
     while let Some(Job { message, redelivered, tag, finished }) = jobs.recv().await {
-        let order_id = OrderId(message.correlation_id);
+        let (command_id, order_id) = (message.command_id, OrderId(message.correlation_id));
         let handled = AssertUnwindSafe(handler.handle(message, redelivered)).catch_unwind().await;
         let panicked = handled.is_err();
         if panicked {
             tracing::error!(order.id = %order_id, "a command made its participant panic; it goes to the dead letters");
         }
-        if finished.send(Finished { tag, panicked }).await.is_err() {
+        if finished.send(Finished { command_id, tag, panicked }).await.is_err() {
             return; // the session is over
         }
     }
@@ -97,6 +98,8 @@ async fn consume(
     // Room for everything that can be under way, so a lane never waits here.
     let (finished, mut finishing) = mpsc::channel(usize::from(prefetch) * 2);
     let mut acks = Acks::default();
+    // A command that is sent again while the first sending waits for its turn adds nothing: whoever is slow is not made slower.
+    let mut under_way = HashSet::new();
     let mut flush = tokio::time::interval(FLUSH);
     flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -104,6 +107,7 @@ async fn consume(
             delivery = deliveries.next() => match delivery {
                 Some(Ok(delivery)) => {
                     match read(&delivery, participant) {
+                        Some(message) if !under_way.insert(message.command_id) => acks.finish(delivery.delivery_tag),
                         Some(message) => {
                             let lane = lane_of(&message, lanes.len());
                             let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
@@ -122,8 +126,9 @@ async fn consume(
                 Some(Err(source)) => return Err(BusError::Broker { doing: "deliver", source }),
                 None => return Err(BusError::Cancelled { queue }),
             },
-            Some(Finished { tag, panicked }) = finishing.recv() => {
+            Some(Finished { command_id, tag, panicked }) = finishing.recv() => {
                 link.health.handled(1);
+                under_way.remove(&command_id);
                 if panicked {
                     reject(link, &channel, &mut acks, tag).await?;
                 } else {

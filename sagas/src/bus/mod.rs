@@ -5,12 +5,15 @@ pub(crate) mod acks;
 pub(crate) mod consumer;
 pub(crate) mod topology;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::{StreamExt, future::BoxFuture};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -31,9 +34,9 @@ pub(crate) struct Broker {
     pub health: Health,
 }
 
-/// An open connection and the bound on every wait for it.
+/// An open connection and the bound on every wait for it. Dropping it closes the connection.
 pub(crate) struct Link {
-    pub connection: Connection,
+    connection: Arc<Connection>,
     pub config: BrokerConfig,
     pub health: Health,
 }
@@ -84,7 +87,21 @@ impl Broker {
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
         let connecting = Connection::connect(&self.url, properties);
         let connection = within(self.config.timeout_ms, "connect", connecting).await?;
-        Ok(Link { connection, config: self.config.clone(), health: self.health.clone() })
+        Ok(Link { connection: Arc::new(connection), config: self.config.clone(), health: self.health.clone() })
+    }
+}
+
+impl Drop for Link {
+    /// A subscription that was given up before the broker answered lives on inside lapin and holds the connection open: as the
+    /// single active consumer of its queue, it would swallow every message. Closing the connection ends it.
+    fn drop(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (connection, limit) = (self.connection.clone(), self.config.timeout_ms);
+        runtime.spawn(async move {
+            if let Err(error) = within(limit, "close the connection", connection.close(200, "bye".into())).await {
+                tracing::debug!(error = chain(&error), "a connection with the broker was not closed in order");
+            }
+        });
     }
 }
 

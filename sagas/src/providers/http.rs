@@ -16,6 +16,9 @@ pub enum ProviderError {
     Transport(#[from] reqwest::Error),
     #[error("the provider answered {0}")]
     Status(StatusCode),
+    /// Neither yes nor no: `pending`, or a word that came with a later version of the provider's API.
+    #[error("the provider says {0:?}, which is neither yes nor no")]
+    Word(String),
     #[error("the provider's address is wrong: {0}")]
     Address(String),
 }
@@ -26,6 +29,9 @@ pub(super) struct Http {
     client: Client,
     base: String,
 }
+
+/// By these a provider says that nothing happened and nothing will: the last two of an effect whose undo came first.
+const NO: [&str; 4] = ["declined", "refused", "voided", "cancelled"];
 
 /// The part of every reply that says what came of it.
 #[derive(Debug, Deserialize)]
@@ -93,8 +99,26 @@ impl Reply {
     fn read(self, done: &str) -> Answer {
         if self.status == done {
             Answer::Done(self.reference.or(self.tracking).unwrap_or_default())
-        } else {
+        } else if NO.contains(&self.status.as_str()) {
             Answer::Refused(self.reason.unwrap_or(self.status))
+        } else {
+            Answer::Unknown(ProviderError::Word(self.status))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(status: &str, done: &str) -> Answer {
+        Reply { status: status.into(), reason: None, reference: None, tracking: None }.read(done)
+    }
+
+    #[test]
+    fn a_word_that_is_neither_yes_nor_no_is_unknown() {
+        assert!(matches!(read("voided", "voided"), Answer::Done(_)));
+        assert!(matches!(read("voided", "authorised"), Answer::Refused(_)));
+        assert!(matches!(read("pending", "authorised"), Answer::Unknown(ProviderError::Word(_))));
     }
 }

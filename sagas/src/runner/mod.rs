@@ -14,13 +14,19 @@ use std::{
     sync::Arc,
 };
 
+use chrono::{DateTime, Utc};
 use events::{Checkpoint, DomainEvent, LogError, OrderId, Position, Recorded, Tail, checkpoint};
 use futures_util::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use write_side::{EventStore, Loaded, domain::order::Order};
 
-use self::{cache::Known, deadlines::Waits, orders::OrderWork, turns::Heard};
+use self::{
+    cache::Known,
+    deadlines::Waits,
+    orders::OrderWork,
+    turns::{Heard, Round},
+};
 use crate::{
     Config, Error, fact,
     fact::Fact,
@@ -68,6 +74,8 @@ struct Engine<'a> {
     saved: Checkpoint,
     saved_at: Instant,
     changed: HashMap<OrderId, Option<Waits>>,
+    /// What was due when the log stood there, and when that was.
+    due: Option<(Position, Vec<(OrderId, DateTime<Utc>)>)>,
 }
 
 type Page = Result<Vec<Recorded<DomainEvent>>, LogError>;
@@ -101,6 +109,7 @@ impl<'a> Engine<'a> {
             saved: start,
             saved_at: Instant::now(),
             changed: HashMap::new(),
+            due: None,
         })
     }
 
@@ -120,9 +129,10 @@ impl<'a> Engine<'a> {
                     self.reached = tail.checkpoint().clone();
                     reading = read(tail).boxed();
                 }
-                _ = poll.tick() => self.take_due().await?,
+                _ = poll.tick() => self.look_for_due().await?,
                 _ = flush.tick() => (),
             }
+            self.take_due().await?;
             if self.saved_at.elapsed() >= self.config.runner.flush_ms && self.saved != self.reached {
                 self.save().await?;
             }
@@ -131,24 +141,29 @@ impl<'a> Engine<'a> {
 
     async fn take_page(&mut self, page: &[Recorded<DomainEvent>]) -> Result<(), Error> {
         let now = self.store.clock().now();
-        let mut heard = Vec::new();
-        let mut work = Vec::new();
+        let mut round = Round::default();
         for event in page {
-            if let DomainEvent::Fulfilment(_) = &event.payload {
-                work.extend(OrderWork::of(event));
+            if let DomainEvent::Fulfilment(own) = &event.payload {
+                let order_id = own.order_id();
+                // Written by another engine after this one had lost its lease: what is remembered is old.
+                if self.cache.get(&order_id).is_some_and(|known| known.version < event.stream_version) {
+                    self.cache.take(&order_id);
+                }
+                round.begun.insert(order_id);
+                round.work.extend(OrderWork::of(event));
                 continue;
             }
             if let Some(placed) = orders::placed(event) {
                 self.orders.put(event.metadata.correlated_order(), placed);
             }
             if let Some((order_id, fact)) = fact::of(self.saga, &event.payload) {
-                heard.push(Heard::recorded(order_id, fact, event, now));
+                round.heard.push(Heard::recorded(order_id, fact, event, now));
             }
         }
-        let answers = self.take(heard, work).await?;
+        let heard = self.take(round).await?;
         // An order that answered without an event says nothing in the log.
-        if !answers.is_empty() {
-            self.take(answers, Vec::new()).await?;
+        if !heard.is_empty() {
+            self.take(Round { heard, ..Round::default() }).await?;
         }
         if let Some(last) = page.last() {
             self.health.reached(last.position);
@@ -156,14 +171,23 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    async fn take_due(&mut self) -> Result<(), Error> {
-        let due = deadlines::due(self.store.log().pool(), self.saga, DUE_AT_ONCE).await?;
-        if due.is_empty() {
-            return Ok(());
+    /// Looks for what is due. An answer that is in the log already came in time, however far behind this engine is: so it reads up
+    /// to where the log stands now before it judges.
+    async fn look_for_due(&mut self) -> Result<(), Error> {
+        if self.due.is_none() {
+            let due = deadlines::due(self.store.log().pool(), self.saga, DUE_AT_ONCE).await?;
+            if !due.is_empty() {
+                self.due = Some((self.store.log().head().await?, due));
+            }
         }
+        Ok(())
+    }
+
+    async fn take_due(&mut self) -> Result<(), Error> {
         let here = self.reached.position;
-        let heard = due.into_iter().map(|(id, now)| Heard::by_itself(id, Fact::TimePassed(now), here, now)).collect();
-        self.take(heard, Vec::new()).await.map(drop)
+        let Some((_, due)) = self.due.take_if(|(head, _)| *head <= here) else { return Ok(()) };
+        let passed = |(id, now)| Heard::by_itself(id, Fact::TimePassed(now), here, now);
+        self.take(Round { heard: due.into_iter().map(passed).collect(), ..Round::default() }).await.map(drop)
     }
 
     /// Writes down how far the engine has come, with what is waited for since.
@@ -176,8 +200,7 @@ impl<'a> Engine<'a> {
     }
 
     /// What the saga waits for now, for the next saving.
-    fn note_waits(&mut self, order_id: OrderId) {
-        let Some(known) = self.cache.get(&order_id) else { return };
+    fn note_waits(&mut self, order_id: OrderId, known: &Known) {
         let waits = known.state.open.as_ref().map(|open| Waits {
             step: self.saga.step(open.step).name,
             direction: open.direction,

@@ -20,7 +20,7 @@ pub(super) struct OrderWork {
     pub command_id: CommandId,
     command: OrderCommand,
     metadata: Metadata,
-    position: Position,
+    pub position: Position,
 }
 
 /// How an order was left, and what it answered where the log does not tell it.

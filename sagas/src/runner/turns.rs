@@ -10,7 +10,7 @@ use std::{
 use backon::{ExponentialBuilder, Retryable};
 use chrono::{DateTime, Utc};
 use events::{CommandId, DomainEvent, FulfilmentEvent, Metadata, NewEvent, OrderId, Position, Recorded};
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use write_side::{Append, EventStore, Loaded, StoreError, StreamAppend, domain::order::Order};
 
 use super::{
@@ -63,6 +63,15 @@ impl Heard {
     }
 }
 
+/// What there is to do at once: a page of the log, or what is due.
+#[derive(Default)]
+pub(super) struct Round {
+    pub heard: Vec<Heard>,
+    pub work: Vec<OrderWork>,
+    /// Sagas that have begun though they are heard to be placed: the page is read again.
+    pub begun: HashSet<OrderId>,
+}
+
 /// What a saga decided on the facts of a round.
 struct Turn {
     order_id: OrderId,
@@ -90,33 +99,41 @@ enum Job {
 
 enum Done {
     Turn(Result<Turn, Broken>),
-    Order(Box<Asked>),
+    Order(Result<Box<Asked>, Broken>),
 }
 
 impl Engine<'_> {
     /// Lets sagas decide on what they heard, and carries out the orders' part. Returns what orders answered without an event.
-    pub(super) async fn take(&mut self, heard: Vec<Heard>, work: Vec<OrderWork>) -> Result<Vec<Heard>, Error> {
+    pub(super) async fn take(&mut self, round: Round) -> Result<Vec<Heard>, Error> {
+        let Round { heard, work, begun } = round;
         let facts = self.by_saga(heard);
-        let mut broken = self.load(&facts, &work).await?;
-        let mut jobs = Vec::new();
+        let (mut gathered, mut broken) = self.gather(&facts, &work, &begun).await?;
+        let mut turns = Vec::new();
         for (order_id, facts) in facts {
-            let Some(known) = self.cache.take(&order_id) else { continue };
+            let Some(known) = gathered.remove(&order_id) else { continue }; // broken, and given up below
             match decide_all(self.saga, &self.setup, order_id, known, facts) {
-                Ok(turn) if turn.events.is_empty() => self.cache.put(order_id, turn.before),
-                Ok(turn) => jobs.push(Job::Turn(turn)),
+                Ok(turn) if turn.events.is_empty() => drop(gathered.insert(order_id, turn.before)),
+                Ok(turn) => turns.push(turn),
                 Err(cannot) => broken.push(*cannot),
             }
         }
-        // A command is carried out only while its saga still waits for the answer.
-        let awaited = |work: &OrderWork| {
-            let known = self.cache.get(&work.order_id);
-            known.and_then(|known| known.state.open.as_ref()).is_some_and(|open| open.command_id == work.command_id)
-        };
-        let work: Vec<_> = work.into_iter().filter(awaited).collect();
-        jobs.extend(work.into_iter().map(|work| {
+        // A command is carried out only while its saga waits for the answer, also after what it has heard in this round.
+        let states = gathered.values().chain(turns.iter().map(|turn| &turn.after)).map(|known| &known.state);
+        let awaited: HashSet<CommandId> = states.filter_map(|state| Some(state.open.as_ref()?.command_id)).collect();
+        let mut jobs: Vec<_> = turns.into_iter().map(Job::Turn).collect();
+        jobs.extend(work.into_iter().filter(|work| awaited.contains(&work.command_id)).map(|work| {
             let known = self.orders.take(&work.order_id);
             Job::Order(work, known)
         }));
+        gathered.into_iter().for_each(|(order_id, known)| self.cache.put(order_id, known));
+        let answers = self.carry_out(jobs, &mut broken).await?;
+        for cannot in broken {
+            self.give_up(cannot).await?;
+        }
+        Ok(answers)
+    }
+
+    async fn carry_out(&mut self, jobs: Vec<Job>, broken: &mut Vec<Broken>) -> Result<Vec<Heard>, Error> {
         let (saga, setup, store) = (self.saga, self.setup.clone(), self.store.clone());
         let carry_out = move |job| carry_out(saga, setup.clone(), store.clone(), job);
         let mut running = stream::iter(jobs).map(carry_out).buffer_unordered(CONCURRENT);
@@ -125,21 +142,21 @@ impl Engine<'_> {
             match done? {
                 Done::Turn(Ok(turn)) => {
                     self.health.handled(turn.events.len());
+                    self.note_waits(turn.order_id, &turn.after);
                     self.cache.put(turn.order_id, turn.after);
-                    self.note_waits(turn.order_id);
                 }
                 Done::Turn(Err(cannot)) => broken.push(cannot),
-                Done::Order(asked) => {
+                Done::Order(Ok(asked)) => {
                     answers.extend(asked.answer);
                     if let Some(known) = asked.known {
                         self.orders.put(asked.order_id, known);
                     }
                 }
+                Done::Order(Err(cannot)) => {
+                    let known = self.cache.take(&cannot.order_id);
+                    broken.push(Broken { known, ..cannot });
+                }
             }
-        }
-        drop(running);
-        for cannot in broken {
-            self.give_up(cannot).await?;
         }
         Ok(answers)
     }
@@ -158,41 +175,44 @@ impl Engine<'_> {
         facts
     }
 
-    /// Brings the states of all sagas concerned into the cache.
-    async fn load(&mut self, facts: &[(OrderId, Vec<Heard>)], work: &[OrderWork]) -> Result<Vec<Broken>, Error> {
-        let mut missing = HashSet::new();
-        for (order_id, heard) in facts {
-            if self.cache.get(order_id).is_some() {
-                continue;
-            }
-            // Should it have been placed before, the append will tell.
-            if heard.first().is_some_and(|first| matches!(first.fact, Fact::Placed(_))) {
-                self.cache.put(*order_id, Known::default());
-            } else {
-                missing.insert(*order_id);
+    /// The states of all sagas concerned, taken out of the memory or loaded: what is put there meanwhile cannot push them out.
+    async fn gather(
+        &mut self,
+        facts: &[(OrderId, Vec<Heard>)],
+        work: &[OrderWork],
+        begun: &HashSet<OrderId>,
+    ) -> Result<(HashMap<OrderId, Known>, Vec<Broken>), Error> {
+        let first: HashMap<OrderId, &Heard> =
+            facts.iter().filter_map(|(id, heard)| Some((*id, heard.first()?))).collect();
+        let worked = work.iter().map(|work| work.order_id).filter(|id| !self.quarantined.contains(id));
+        let concerned: HashSet<OrderId> = first.keys().copied().chain(worked).collect();
+        let (mut gathered, mut missing, mut broken) = (HashMap::new(), Vec::new(), Vec::new());
+        for order_id in concerned {
+            let is_new = !begun.contains(&order_id)
+                && first.get(&order_id).is_some_and(|first| matches!(first.fact, Fact::Placed(_)));
+            match self.cache.take(&order_id) {
+                Some(known) => drop(gathered.insert(order_id, known)),
+                // Should it have begun before all the same, the append will tell.
+                None if is_new => drop(gathered.insert(order_id, Known::default())),
+                None => missing.push(order_id),
             }
         }
-        let worked = work.iter().map(|work| work.order_id);
-        missing.extend(worked.filter(|id| self.cache.get(id).is_none() && !self.quarantined.contains(id)));
-        let missing: Vec<_> = missing.into_iter().collect();
-        let mut broken = Vec::new();
         for some in missing.chunks(CONCURRENT) {
             for (order_id, loaded) in cache::load(self.store.log(), self.saga, some).await? {
                 match loaded {
                     Ok(known) => {
-                        self.cache.put(order_id, known);
                         // After a crash its row may be older than its stream, and facts heard again may lead to nothing.
-                        self.note_waits(order_id);
+                        self.note_waits(order_id, &known);
+                        gathered.insert(order_id, known);
                     }
                     Err(error) => {
-                        let heard = facts.iter().find(|(id, _)| *id == order_id).and_then(|(_, heard)| heard.first());
-                        let from = heard.map_or(self.reached.position, |heard| heard.position);
+                        let from = first.get(&order_id).map_or(self.reached.position, |heard| heard.position);
                         broken.push(Broken { order_id, from, reason: error.to_string(), known: None });
                     }
                 }
             }
         }
-        Ok(broken)
+        Ok((gathered, broken))
     }
 
     /// Tells a person, and leaves the saga alone from there on.
@@ -215,7 +235,16 @@ impl Engine<'_> {
 async fn carry_out(saga: &'static Saga, setup: Arc<Setup>, store: EventStore, job: Job) -> Result<Done, Error> {
     match job {
         Job::Turn(turn) => settle(saga, &setup, &store, turn).await.map(Done::Turn),
-        Job::Order(work, known) => work.carry_out(&store, known).await.map(|asked| Done::Order(Box::new(asked))),
+        Job::Order(work, known) => {
+            let (order_id, from) = (work.order_id, work.position);
+            match AssertUnwindSafe(work.carry_out(&store, known)).catch_unwind().await {
+                Ok(asked) => asked.map(|asked| Done::Order(Ok(Box::new(asked)))),
+                Err(panic) => {
+                    let reason = panicked("commanding its order", &*panic);
+                    Ok(Done::Order(Err(Broken { order_id, from, reason, known: None })))
+                }
+            }
+        }
     }
 }
 
@@ -335,7 +364,7 @@ fn decide_all(
             let error: UnknownStep = error;
             Err(broken(error.to_string()))
         }
-        Err(panic) => Err(broken(panic_message(&*panic))),
+        Err(panic) => Err(broken(panicked("the saga's decision", &*panic))),
     }
 }
 
@@ -344,9 +373,9 @@ fn causation(heard: &Heard, known: &Known, origin: &Metadata) -> CommandId {
     heard.causation_id.or_else(awaited).unwrap_or(origin.causation_id)
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("the saga's decision panicked: {}", text.unwrap_or("without a message"))
+    format!("{what} panicked: {}", text.unwrap_or("without a message"))
 }
 
 impl Turn {

@@ -10,10 +10,12 @@ use events::{
 };
 use lapin::{BasicProperties, Connection, ConnectionProperties, options::BasicPublishOptions};
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
 use write_side::{Append, StreamAppend};
 
-use super::world::{World, metadata};
+use super::{
+    eventually::eventually,
+    world::{World, metadata},
+};
 use crate::dead_letters;
 
 async fn place_many(world: &World, name: &str, count: usize) -> Vec<OrderId> {
@@ -43,11 +45,9 @@ async fn manage(world: &World, method: reqwest::Method, path: &str) -> Value {
 async fn all_connections_closed_in_the_middle_of_many_orders_lose_nothing() {
     let world = World::running().await;
     let orders = place_many(&world, "closed", 60).await;
-    let deadline = Instant::now() + Duration::from_secs(20);
     let mut closed = 0;
     // The broker tells of a connection only some time after it was made.
-    while closed < 6 {
-        assert!(Instant::now() < deadline, "only {closed} connections were closed");
+    eventually("six connections are closed", async || {
         let path = format!("api/vhosts/{}/connections", world.vhost.name);
         for connection in manage(&world, reqwest::Method::GET, &path).await.as_array().into_iter().flatten() {
             let name =
@@ -55,8 +55,9 @@ async fn all_connections_closed_in_the_middle_of_many_orders_lose_nothing() {
             manage(&world, reqwest::Method::DELETE, &format!("api/connections/{name}")).await;
             closed += 1;
         }
-        sleep(Duration::from_millis(100)).await;
-    }
+        if closed >= 6 { Ok(()) } else { Err(format!("{closed} are")) }
+    })
+    .await;
     all_completed(&world, &orders).await;
     let more = place_many(&world, "afterwards", 5).await;
     all_completed(&world, &more).await;
@@ -127,15 +128,11 @@ async fn a_message_that_cannot_be_read_is_kept_and_can_be_sent_again() {
 }
 
 async fn until_dead(world: &World, count: usize) -> Vec<dead_letters::DeadLetter> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
+    eventually(&format!("{count} dead letters"), async || {
         let letters = dead_letters::list(world.store.log().pool(), 100).await.expect("the table is there");
-        if letters.len() >= count {
-            return letters;
-        }
-        assert!(Instant::now() < deadline, "only {} dead letters", letters.len());
-        sleep(Duration::from_millis(50)).await;
-    }
+        if letters.len() >= count { Ok(letters) } else { Err(format!("there are {}", letters.len())) }
+    })
+    .await
 }
 
 #[expect(clippy::disallowed_methods, reason = "somebody else publishes to our queue")]
@@ -154,7 +151,7 @@ async fn a_crash_at_any_moment_loses_nothing_and_does_nothing_twice() {
     let mut orders = Vec::new();
     for round in 0..5 {
         orders.extend(place_many(&world, &format!("crash {round}"), 12).await);
-        sleep(Duration::from_millis(37 * round)).await; // another moment each time
+        world.until_more(37 * round).await; // another moment each time
         world.crash().await;
         world.start_engine();
         world.start_others();
@@ -176,7 +173,7 @@ async fn two_engines_at_once_decide_nothing_twice() {
         let stolen =
             "UPDATE leases SET owner = gen_random_uuid(), expires_at = now() - interval '1 s' WHERE name = 'sagas'";
         sqlx::query(stolen).execute(world.store.log().pool()).await.expect("the table is there");
-        sleep(Duration::from_millis(100)).await;
+        world.until_more(50).await;
     }
     all_completed(&world, &orders).await;
     for order_id in orders {

@@ -1,5 +1,6 @@
 //! The rules of the table, and the whole saga against real servers.
 
+mod eventually;
 mod faults;
 mod play;
 mod properties;

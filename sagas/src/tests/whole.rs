@@ -103,19 +103,8 @@ async fn an_order_for_more_than_there_is_is_told_so() {
     }
     let mut completed = 0;
     for order_id in placed {
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
-        loop {
-            let story = world.story(order_id).await;
-            if story.iter().any(|word| word == "completed") {
-                completed += 1;
-                break;
-            }
-            if story.iter().any(|word| word == "unwound") {
-                break;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "no end in {story:#?}");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let story = world.until_any(order_id, &["completed", "unwound"]).await;
+        completed += usize::from(story.iter().any(|word| word == "completed"));
     }
     assert_eq!(completed, 500, "1,000 pieces, two an order");
     world.stop().await;

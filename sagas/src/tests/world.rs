@@ -13,7 +13,7 @@ use events::{
 };
 use local_services::testing::{TestDatabase, TestServices, TestVhost};
 use sqlx::postgres::PgPoolOptions;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 use write_side::{
@@ -25,10 +25,8 @@ use write_side::{
     handle,
 };
 
-use super::{play::in_words, provider::Provider};
+use super::{eventually::eventually, play::in_words, provider::Provider};
 use crate::{Config, Health, participants, relay, relay::RelayHealth, runner};
-
-const PATIENCE: Duration = Duration::from_secs(40);
 
 pub(super) struct World {
     pub store: EventStore,
@@ -143,15 +141,19 @@ impl World {
 
     /// Waits until the saga's stream says `word`.
     pub(super) async fn until(&self, order_id: OrderId, word: &str) -> Vec<String> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        self.until_any(order_id, &[word]).await
+    }
+
+    /// Waits until the saga's stream says one of the words.
+    pub(super) async fn until_any(&self, order_id: OrderId, words: &[&str]) -> Vec<String> {
+        eventually(&format!("one of {words:?}"), async || {
             let story = self.story(order_id).await;
-            if story.iter().any(|said| said == word) {
-                return story;
+            if story.iter().any(|said| words.contains(&said.as_str())) {
+                return Ok(story);
             }
-            assert!(Instant::now() < deadline, "no {word:?} in {story:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            Err(format!("{story:#?}"))
+        })
+        .await
     }
 
     pub(super) async fn head(&self) -> Position {
@@ -160,11 +162,21 @@ impl World {
 
     /// Waits until the lane of commands has come that far, confirmed by the broker.
     pub(super) async fn until_published(&self, position: Position) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.health.commands.read().position < position.0 {
-            assert!(Instant::now() < deadline, "the relay does not come to {position}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually(&format!("the relay comes to {position}"), async || {
+            let reached = self.health.commands.read().position;
+            if reached >= position.0 { Ok(()) } else { Err(format!("it is at {reached}")) }
+        })
+        .await;
+    }
+
+    /// Waits until the log has grown by so many events.
+    pub(super) async fn until_more(&self, events: i64) {
+        let wanted = self.head().await.0 + events;
+        eventually(&format!("the log comes to {wanted}"), async || {
+            let head = self.head().await.0;
+            if head >= wanted { Ok(()) } else { Err(format!("it is at {head}")) }
+        })
+        .await;
     }
 
     pub(super) async fn stream_types(&self, stream: &events::StreamId) -> Vec<&'static str> {

@@ -30,7 +30,7 @@ const COMMAND: Duration = Duration::from_secs(400);
 /// Short, so that a fault is noticed within a test's patience.
 const IMPATIENT: &[(&str, &str)] = &[
     ("sagas.times.resend_first_ms", "500"),
-    ("sagas.times.resend_max_ms", "1500"),
+    ("sagas.times.resend_max_ms", "10000"),
     ("sagas.times.poll_ms", "50"),
     ("sagas.runner.lease_ms", "1000"),
     ("sagas.runner.flush_ms", "50"),
