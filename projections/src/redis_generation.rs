@@ -150,8 +150,9 @@ impl<M: ReadModel> RedisGeneration<M> {
             }
             slot.stored = new;
         }
-        let position = self.folded.position;
         let writes = writes.into_iter().enumerate().filter_map(|(shard, write)| {
+            // After a crash a shard may be ahead of what is folded so far: what it holds it holds.
+            let position = self.folded.position.max(self.shards[shard].position);
             let next = ShardAt { position, digest: after[shard].digest };
             write.map(|write| (shard, next, write))
         });

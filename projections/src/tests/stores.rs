@@ -65,6 +65,26 @@ async fn a_crash_between_the_shards_and_the_head_is_made_good() {
 }
 
 #[tokio::test]
+async fn a_shard_that_is_ahead_after_a_crash_does_not_go_back_when_less_is_written() {
+    let mut shop = Shop::open().await;
+    shop.append((0..40).flat_map(life::completed).collect()).await;
+    let (store, mut open) = built::<OrderView>(&shop).await;
+    let all = page(&shop, 0, 10_000).await;
+    open.fold(&page(&shop, 0, 700).await).await.expect("folds");
+    open.write_shards().await.expect("writes");
+    // It dies here, goes on, and is stopped again before it has come as far as the shards are.
+    let mut open = store.open(open.generation(), 10).await.expect("it is there");
+    open.fold(&page(&shop, 0, 300).await).await.expect("folds");
+    open.write().await.expect("writes");
+    let mut open = store.open(open.generation(), 10).await.expect("it is there");
+    open.fold(&all).await.expect("folds");
+    open.write().await.expect("writes");
+    for n in 0..40 {
+        assert_eq!(shop.views().order(life::order_id(n)).await.expect("built").value, expected(&all, n));
+    }
+}
+
+#[tokio::test]
 async fn the_digest_is_that_of_what_lies_there() {
     let mut shop = Shop::open().await;
     shop.append((0..30).flat_map(life::completed).collect()).await;

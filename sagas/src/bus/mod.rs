@@ -83,7 +83,7 @@ impl Broker {
         Ok(())
     }
 
-    async fn connect(&self) -> Result<Link, BusError> {
+    pub(crate) async fn connect(&self) -> Result<Link, BusError> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
         let connecting = Connection::connect(&self.url, properties);
         let connection = within(self.config.timeout_ms, "connect", connecting).await?;

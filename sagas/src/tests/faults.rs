@@ -8,15 +8,23 @@ use events::{
     fulfilment::StepRefused,
     participant::Participant,
 };
-use lapin::{BasicProperties, Connection, ConnectionProperties, options::BasicPublishOptions};
+use lapin::{
+    BasicProperties, Connection, ConnectionProperties,
+    options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
 use serde_json::Value;
 use write_side::{Append, StreamAppend};
 
 use super::{
     eventually::eventually,
-    world::{World, metadata},
+    world::{World, location, metadata},
 };
-use crate::dead_letters;
+use crate::{
+    Health,
+    bus::{Broker, topology},
+    dead_letters,
+};
 
 async fn place_many(world: &World, name: &str, count: usize) -> Vec<OrderId> {
     let mut orders = Vec::new();
@@ -62,6 +70,36 @@ async fn all_connections_closed_in_the_middle_of_many_orders_lose_nothing() {
     let more = place_many(&world, "afterwards", 5).await;
     all_completed(&world, &more).await;
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_is_given_up_half_way_leaves_no_consumer_behind() {
+    let world = World::new().await;
+    let (url, config) = (world.config.amqp_url.clone(), world.config.broker.clone());
+    let broker = Broker { url, name: "given up".into(), config, health: Health::default() };
+    let onlooking = broker.connect().await.expect("the broker is there");
+    let onlooker = onlooking.channel().await.expect("a channel");
+    topology::declare(&onlooker, world.config.broker.timeout_ms).await.expect("the queues are made");
+    let queue = command_queue(Participant::Payment, OrderId(uuid::Uuid::nil()));
+    let consumers = async |wanted: u32| {
+        eventually(&format!("{wanted} consumers"), async || {
+            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let declared = onlooker.queue_declare(queue.as_str().into(), options, FieldTable::default()).await;
+            let count = declared.expect("the queue is there").consumer_count();
+            if count == wanted { Ok(()) } else { Err(format!("{count} are there")) }
+        })
+        .await;
+    };
+    let link = broker.connect().await.expect("the broker is there");
+    {
+        let channel = link.channel().await.expect("a channel");
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let mut subscribing = Box::pin(channel.basic_consume(queue.as_str().into(), "".into(), options, arguments));
+        assert!(futures_util::poll!(&mut subscribing).is_pending(), "it is asked for and not answered yet");
+    }
+    consumers(1).await;
+    drop(link);
+    consumers(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,8 +188,9 @@ async fn a_crash_at_any_moment_loses_nothing_and_does_nothing_twice() {
     let mut world = World::running().await;
     let mut orders = Vec::new();
     for round in 0..5 {
+        let before = world.head().await.0;
         orders.extend(place_many(&world, &format!("crash {round}"), 12).await);
-        world.until_more(37 * round).await; // another moment each time
+        world.until_at(before + 12 + 37 * round).await; // another moment each time
         world.crash().await;
         world.start_engine();
         world.start_others();
@@ -167,18 +206,56 @@ async fn a_crash_at_any_moment_loses_nothing_and_does_nothing_twice() {
 async fn two_engines_at_once_decide_nothing_twice() {
     let mut world = World::running().await;
     world.start_engine();
-    let orders = place_many(&world, "two", 80).await;
+    let mut orders = Vec::new();
     // Whoever has the lease loses it in the middle of a page, and does not know yet.
-    for _ in 0..20 {
+    for round in 0..20 {
+        let before = world.head().await.0;
+        orders.extend(place_many(&world, &format!("two {round}"), 4).await);
         let stolen =
             "UPDATE leases SET owner = gen_random_uuid(), expires_at = now() - interval '1 s' WHERE name = 'sagas'";
         sqlx::query(stolen).execute(world.store.log().pool()).await.expect("the table is there");
-        world.until_more(50).await;
+        world.until_at(before + 44).await;
     }
     all_completed(&world, &orders).await;
     for order_id in orders {
         assert_nothing_twice(&world, order_id).await;
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_sagas_than_are_kept_in_memory_hear_everything() {
+    let mut world = World::new().await;
+    // Only what is heard moves them: nothing is sent again.
+    world.config.times.resend_first_ms = Duration::from_secs(3600);
+    world.config.runner.cached_sagas = 4;
+    world.start_engine();
+    world.start_others();
+    let orders = place_many(&world, "pushed out", 60).await;
+    all_completed(&world, &orders).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_in_the_log_came_in_time_though_the_engine_was_away_past_the_deadline() {
+    let mut world = World::new().await;
+    world.config.times.deadline_ms.insert("reserve_stock".into(), Duration::from_millis(1));
+    world.config.times.poll_ms = Duration::from_secs(3600); // looks for what is due at its start, and then not again
+    world.start_engine();
+    let order_id = world.place("in time", "tok_ok", "standard").await;
+    world.until(order_id, "reserve_stock 1").await;
+    world.until_saved(order_id).await;
+    world.crash().await;
+    world.start_others();
+    let stock = location().stream();
+    eventually("the stock is reserved", async || {
+        let types = world.stream_types(&stock).await;
+        if types.contains(&"StockReserved") { Ok(()) } else { Err(format!("{types:?}")) }
+    })
+    .await;
+    world.start_engine();
+    let story = world.until(order_id, "completed").await;
+    assert!(!story.iter().any(|word| word.ends_with("unknown")), "{story:#?}");
     world.stop().await;
 }
 
