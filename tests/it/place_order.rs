@@ -108,6 +108,27 @@ async fn a_key_that_comes_back_with_another_body_is_refused() {
 }
 
 #[tokio::test]
+async fn a_repeated_order_gets_its_first_answer_though_the_catalogue_has_changed() {
+    let shop = Shop::shared().await;
+    shop.stock("plate", 900, 10).await;
+    let wish = Wish::new("tok_ok", "standard").by("patient").of("plate", 2);
+    let placed = shop.place("plates", &wish).await;
+    let dear = json!({ "price": { "amount_minor": 9_000_000_000_000_000_000_i64, "currency": "GBP" } });
+    let request = shop.client.request(reqwest::Method::PUT, "/v1/products/plate/price");
+    let repriced = send(request.header("Idempotency-Key", "dear").json(&dear)).await.expect("an answer").expect(200);
+    // Nobody can buy two of them now, which shows that the price has come to where orders are priced.
+    let mut tries = 0;
+    eventually("the price is known", PATIENCE, async || {
+        tries += 1;
+        let answer = shop.client.post("/v1/orders", &format!("plates-again-{tries}"), &wish.body()).await;
+        holds(answer.status == 422, || format!("{}: {}", repriced.position(), answer.text))
+    })
+    .await;
+    assert_eq!(shop.place("plates", &wish).await.id, placed.id);
+    shop.leave().await;
+}
+
+#[tokio::test]
 async fn prices_come_from_the_catalogue_and_never_from_a_storefront() {
     let shop = Shop::shared().await;
     let penny = json!({ "amount_minor": 1, "currency": "GBP" });

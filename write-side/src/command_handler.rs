@@ -92,6 +92,16 @@ pub async fn handle_known<A: Aggregate>(
     attempt::<A>(store, stream, &command, context, known.map(Guess::Known), &[]).await
 }
 
+/// The first outcome of the command, where it had one: for a caller that cannot put the same command together any more.
+pub async fn first_outcome<A: Aggregate>(
+    store: &EventStore,
+    stream: &StreamId,
+    context: &Context,
+) -> Result<Option<Handled>, CommandError<A::Error>> {
+    let loaded = store.load::<A>(stream, context.command_id).await?;
+    loaded.answered.map(|answered| repeat(&answered, context)).transpose()
+}
+
 /// What a first decision is made on, to spare a load.
 enum Guess<A> {
     /// The stream does not exist. What is refused on nothing is refused.

@@ -17,7 +17,7 @@ mod price_list;
 mod tests;
 
 pub use append::{Append, Appended, StoreError, StreamAppend};
-pub use command_handler::{Answered, CommandError, Handled, create, handle, handle_if, handle_known};
+pub use command_handler::{Answered, CommandError, Handled, create, first_outcome, handle, handle_if, handle_known};
 pub use context::Context;
 pub use decider::{Decider, Deciders};
 pub use domain::Aggregate;

@@ -130,7 +130,9 @@ impl Search<'_> {
             Some(After::Rank(_) | After::Name(..) | After::Price(..)) => return Err(SearchFailure::BadCursor),
         };
         let order = ((SortBySimilarityScore, Order::Desc), (SortByString::for_field("sku"), Order::Asc));
-        let top = TopDocs::with_limit(self.limit + 1).and_offset(skip).order_by(order);
+        // The last page ends at the bound, and has no hit more that would make a next one.
+        let limit = (self.limit + 1).min(MAX_RANK - skip);
+        let top = TopDocs::with_limit(limit).and_offset(skip).order_by(order);
         let (found, total, counts) = collect(self.searcher, &self.matching, None, top, facet_request())?;
         let hits = found
             .into_iter()

@@ -167,7 +167,10 @@ impl Replay {
         if from > head {
             return Err(Problem::invalid_at("/from", format!("the log ends at {}:{head}", log.id())));
         }
-        Ok(Self { log, after: from, to: to.max(from), stream: query.stream, event_type: query.r#type })
+        if to < from {
+            return Err(Problem::invalid_at("/to", "it ends before it begins: `from` comes first"));
+        }
+        Ok(Self { log, after: from, to, stream: query.stream, event_type: query.r#type })
     }
 
     /// The lines of the next page; empty when nothing in it was asked for.

@@ -74,8 +74,13 @@ struct Engine<'a> {
     saved: Checkpoint,
     saved_at: Instant,
     changed: HashMap<OrderId, Option<Waits>>,
-    /// What was due when the log stood there, and when that was.
-    due: Option<(Position, Vec<(OrderId, DateTime<Utc>)>)>,
+    due: Option<Due>,
+}
+
+/// What was due, by the database's clock, when the log ended there.
+struct Due {
+    head: Position,
+    sagas: Vec<(OrderId, DateTime<Utc>)>,
 }
 
 type Page = Result<Vec<Recorded<DomainEvent>>, LogError>;
@@ -175,9 +180,9 @@ impl<'a> Engine<'a> {
     /// to where the log stands now before it judges.
     async fn look_for_due(&mut self) -> Result<(), Error> {
         if self.due.is_none() {
-            let due = deadlines::due(self.store.log().pool(), self.saga, DUE_AT_ONCE).await?;
-            if !due.is_empty() {
-                self.due = Some((self.store.log().head().await?, due));
+            let sagas = deadlines::due(self.store.log().pool(), self.saga, DUE_AT_ONCE).await?;
+            if !sagas.is_empty() {
+                self.due = Some(Due { head: self.store.log().head().await?, sagas });
             }
         }
         Ok(())
@@ -185,9 +190,9 @@ impl<'a> Engine<'a> {
 
     async fn take_due(&mut self) -> Result<(), Error> {
         let here = self.reached.position;
-        let Some((_, due)) = self.due.take_if(|(head, _)| *head <= here) else { return Ok(()) };
+        let Some(due) = self.due.take_if(|due| due.head <= here) else { return Ok(()) };
         let passed = |(id, now)| Heard::by_itself(id, Fact::TimePassed(now), here, now);
-        self.take(Round { heard: due.into_iter().map(passed).collect(), ..Round::default() }).await.map(drop)
+        self.take(Round { heard: due.sagas.into_iter().map(passed).collect(), ..Round::default() }).await.map(drop)
     }
 
     /// Writes down how far the engine has come, with what is waited for since.

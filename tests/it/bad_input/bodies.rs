@@ -180,6 +180,18 @@ async fn a_body_that_is_no_json_or_too_much_of_it_is_refused_by_every_endpoint()
     shop.stop().await;
 }
 
+#[tokio::test]
+async fn a_quantity_that_nobody_delivers_is_refused_and_its_line_is_named() {
+    let shop = Shop::shared().await;
+    for quantity in [0_i64, 2_000_000_000] {
+        let lines = json!([{ "sku": "mug", "quantity": 1 }, { "sku": "mug", "quantity": quantity }]);
+        let body = json!({ "reference": "PO-7", "lines": lines });
+        let answer = shop.client.post("/v1/inventory/main/receipts", "too-much", &body).await.expect(400);
+        assert_eq!(pointer(&answer.body), "/lines/1/quantity", "{}", answer.text);
+    }
+    shop.leave().await;
+}
+
 /// The head once nothing moves any more.
 async fn settled_head(shop: &Shop) -> i64 {
     use crate::support::{

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     create,
     domain::order::{Order, OrderCommand},
+    first_outcome,
 };
 
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -108,10 +109,16 @@ pub(super) async fn place_order(
     HashedJson(body, hash): HashedJson<PlaceOrderBody>,
 ) -> Result<Accepted, Problem> {
     let order_id = OrderId::of(caller.command_id);
-    let order = priced(&app, &caller.actor, order_id, &body).await?;
-    let context = caller.context(order_id.0, hash, body.business_time);
-    let command = OrderCommand::Place { order };
-    let handled = create::<Order>(&app.store, &order_id.stream(), command, &context).await.map_err(refused)?;
+    let (stream, context) = (order_id.stream(), caller.context(order_id.0, hash, body.business_time));
+    let handled = match priced(&app, &context.actor, order_id, &body).await {
+        Ok(order) => create::<Order>(&app.store, &stream, OrderCommand::Place { order }, &context).await,
+        // The catalogue may have changed since the same request was answered first: that answer stands.
+        Err(problem) => match first_outcome::<Order>(&app.store, &stream, &context).await {
+            Ok(first) => Ok(first.ok_or(problem)?),
+            Err(error) => Err(error),
+        },
+    };
+    let handled = handled.map_err(refused)?;
     Ok(Accepted::new(StatusCode::CREATED, app.store.log().id(), handled).of_order(order_id))
 }
 

@@ -19,7 +19,7 @@ pub(super) struct ReceiveStockBody {
     #[schema(example = "PO-1042")]
     reference: String,
     /// 1 to 1,000 lines.
-    #[garde(length(min = 1, max = 1000))]
+    #[garde(length(min = 1, max = 1000), dive)]
     lines: Vec<ReceivedLine>,
     /// When it arrived, where that is not now.
     #[garde(skip)]

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::{Fixture, command, context, location};
 use crate::{
-    Deciders,
-    domain::inventory::{Inventory, InventoryCommand},
+    Aggregate, Deciders,
+    domain::inventory::{Inventory, InventoryCommand, InventoryError},
 };
 
 fn sku() -> Sku {
@@ -106,4 +106,38 @@ async fn a_refusal_is_judged_on_what_another_owner_has_just_received() {
     there.submit(receive(9), context(command("2"))).await.unwrap();
     here.submit(write_off(10), context(command("3"))).await.expect("ten are there, though this owner had seen one");
     assert!(there.submit(write_off(1), context(command("4"))).await.is_err());
+}
+
+/// Panics over no command at all.
+#[derive(Debug, Clone, Default)]
+struct Fragile;
+
+impl Aggregate for Fragile {
+    type Command = Option<InventoryCommand>;
+    type Event = InventoryEvent;
+    type Error = InventoryError;
+
+    fn decide(&self, command: Self::Command) -> Result<Vec<InventoryEvent>, InventoryError> {
+        Inventory::default().decide(command.expect("this one is meant to panic"))
+    }
+
+    fn evolve(self, _: &InventoryEvent) -> Self {
+        self
+    }
+}
+
+#[tokio::test]
+async fn an_owner_that_panicked_is_replaced() {
+    let fixture = Fixture::new().await;
+    let deciders = Deciders::<Fragile>::new(fixture.store.clone(), fixture.tracker.clone());
+    let stream = location().stream();
+    assert!(deciders.of(&stream).submit(None, context(command("panic"))).await.is_err());
+    let mut tries = 0;
+    // The caller may hear of it a moment before the owner is gone.
+    while let Err(error) = deciders.of(&stream).submit(Some(receive(5)), context(command("receive"))).await {
+        tries += 1;
+        assert!(tries < 1_000, "{error}");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fixture.store.log().head().await.unwrap(), Position(1));
 }
