@@ -18,7 +18,7 @@ use write_side::{Append, StreamAppend};
 
 use super::{
     eventually::eventually,
-    world::{World, location, metadata},
+    world::{World, metadata},
 };
 use crate::{
     Health,
@@ -233,29 +233,6 @@ async fn more_sagas_than_are_kept_in_memory_hear_everything() {
     world.start_others();
     let orders = place_many(&world, "pushed out", 60).await;
     all_completed(&world, &orders).await;
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_in_the_log_came_in_time_though_the_engine_was_away_past_the_deadline() {
-    let mut world = World::new().await;
-    world.config.times.deadline_ms.insert("reserve_stock".into(), Duration::from_millis(1));
-    world.config.times.poll_ms = Duration::from_secs(3600); // looks for what is due at its start, and then not again
-    world.start_engine();
-    let order_id = world.place("in time", "tok_ok", "standard").await;
-    world.until(order_id, "reserve_stock 1").await;
-    world.until_saved(order_id).await;
-    world.crash().await;
-    world.start_others();
-    let stock = location().stream();
-    eventually("the stock is reserved", async || {
-        let types = world.stream_types(&stock).await;
-        if types.contains(&"StockReserved") { Ok(()) } else { Err(format!("{types:?}")) }
-    })
-    .await;
-    world.start_engine();
-    let story = world.until(order_id, "completed").await;
-    assert!(!story.iter().any(|word| word.ends_with("unknown")), "{story:#?}");
     world.stop().await;
 }
 

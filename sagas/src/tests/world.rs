@@ -169,16 +169,6 @@ impl World {
         .await;
     }
 
-    /// Waits until it is written down what the saga waits for.
-    pub(super) async fn until_saved(&self, order_id: OrderId) {
-        eventually("its deadline is written down", async || {
-            let due = "SELECT count(*) FROM saga_deadlines WHERE order_id = $1 AND due_at < clock_timestamp()";
-            let query = sqlx::query_scalar::<_, i64>(due).bind(order_id.0).fetch_one(self.store.log().pool());
-            if query.await.expect("the table is there") == 1 { Ok(()) } else { Err("it is not".into()) }
-        })
-        .await;
-    }
-
     /// Waits until the log has come to that position.
     pub(super) async fn until_at(&self, wanted: i64) {
         eventually(&format!("the log comes to {wanted}"), async || {
@@ -210,7 +200,7 @@ fn impatient(amqp_url: &str, provider_url: &str) -> Config {
     config
 }
 
-pub(super) fn location() -> LocationId {
+fn location() -> LocationId {
     LocationId::from_str("main").expect("a plain id")
 }
 
