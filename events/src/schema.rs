@@ -12,6 +12,8 @@ pub const SERVICE: &str = "waybill_service";
 
 /// Serialises role creation: roles belong to the whole cluster, and test databases are made side by side.
 const ROLES_LOCK: i64 = 0x7761_7962_696c_6c01;
+/// Serialises the grant below: two at once make Postgres refuse one.
+const GRANT_LOCK: i64 = 0x7761_7962_696c_6c02;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
@@ -37,21 +39,24 @@ pub async fn ensure_roles(admin_url: &str) -> Result<(), SchemaError> {
         .execute(&mut *transaction)
         .await
         .map_err(SchemaError::doing("wait for others who create roles"))?;
-    for role in [OWNER, SERVICE] {
-        let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
-            .bind(role)
-            .fetch_one(&mut *transaction)
+    for role in missing_roles(&mut transaction).await? {
+        // No password: it can log in only where the server's own rules let it.
+        sqlx::query(&format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"))
+            .execute(&mut *transaction)
             .await
-            .map_err(SchemaError::doing("look for a role"))?;
-        if !exists {
-            // No password: it can log in only where the server's own rules let it.
-            sqlx::query(&format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"))
-                .execute(&mut *transaction)
-                .await
-                .map_err(SchemaError::doing("create a role"))?;
-        }
+            .map_err(SchemaError::doing("create a role"))?;
     }
     transaction.commit().await.map_err(SchemaError::doing("commit the roles"))
+}
+
+/// Those of [`OWNER`] and [`SERVICE`] that the cluster does not have.
+pub async fn missing_roles(connection: &mut PgConnection) -> Result<Vec<&'static str>, SchemaError> {
+    let found: Vec<String> = sqlx::query_scalar("SELECT rolname::text FROM pg_roles WHERE rolname = ANY ($1)")
+        .bind([OWNER, SERVICE])
+        .fetch_all(connection)
+        .await
+        .map_err(SchemaError::doing("look for the roles"))?;
+    Ok([OWNER, SERVICE].into_iter().filter(|role| !found.iter().any(|found| found == role)).collect())
 }
 
 /// Creates the database, owned by [`OWNER`], where it is missing. Needs a connection that may create databases.
@@ -77,16 +82,51 @@ pub async fn ensure_database(admin_url: &str, name: &str) -> Result<(), SchemaEr
 pub async fn migrate(owner_url: &str) -> Result<(), SchemaError> {
     let mut connection = PgConnection::connect(owner_url).await.map_err(SchemaError::doing("connect as the owner"))?;
     MIGRATOR.run(&mut connection).await?;
+    let shown: bool = sqlx::query_scalar("SELECT has_table_privilege($1, '_sqlx_migrations', 'SELECT')")
+        .bind(SERVICE)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(SchemaError::doing("see whether the services see the migrations"))?;
+    if !shown {
+        // One transaction, as all that is sent in one go.
+        sqlx::raw_sql(&format!("SELECT pg_advisory_xact_lock({GRANT_LOCK}); {}", show_migrations()))
+            .execute(&mut connection)
+            .await
+            .map_err(SchemaError::doing("show the services the migrations"))?;
+    }
     Ok(())
 }
 
-/// A name for the schema as this release defines it: changes whenever a migration does.
+/// The services may see which migrations ran: so they can tell that some are missing.
+fn show_migrations() -> String {
+    format!("GRANT SELECT ON _sqlx_migrations TO {SERVICE}")
+}
+
+/// How many of this release's migrations the database lacks; all of them where there is no schema, or none that the caller may see.
+pub async fn pending(connection: &mut PgConnection) -> Result<usize, SchemaError> {
+    let failed = || SchemaError::doing("see which migrations ran");
+    let visible: bool = sqlx::query_scalar(
+        "SELECT coalesce(has_table_privilege(to_regclass('_sqlx_migrations')::oid, 'SELECT'), false)",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(failed())?;
+    let mut applied: Vec<i64> = Vec::new();
+    if visible {
+        applied = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
+            .fetch_all(connection)
+            .await
+            .map_err(failed())?;
+    }
+    Ok(MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count())
+}
+
+/// A name for the schema as this release defines it: changes whenever a migration or a grant does.
 #[must_use]
 pub fn fingerprint() -> String {
     use sha2::{Digest, Sha256};
-    let digest =
-        MIGRATOR.iter().fold(Sha256::new(), |hash, migration| hash.chain_update(&migration.checksum)).finalize();
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    let hash = MIGRATOR.iter().fold(Sha256::new(), |hash, migration| hash.chain_update(&migration.checksum));
+    hash.chain_update(show_migrations()).finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Roles and schema in one go, by an administrator who may do both: for the databases of tests.

@@ -92,8 +92,8 @@ impl OpenCase {
         self.money.left_over().map(|what| (Invariant::Money, format!("is {ending:?} and {what}")))
     }
 
-    /// Judges what was still open when the log ended.
-    pub(super) fn finish(&self, order_id: Uuid, settled: bool, judge: &mut Judge<'_>) {
+    /// Judges what was still open at the end; at the log's own end, where it is `whole`, no saga stands between two steps.
+    pub(super) fn finish(&self, order_id: Uuid, settled: bool, whole: bool, judge: &mut Judge<'_>) {
         judge.position = self.saga.position.max(self.since.0);
         let standing = self.saga.standing();
         let waits = match standing {
@@ -101,7 +101,7 @@ impl OpenCase {
             Standing::Waiting => {
                 settled.then(|| format!("the saga of order {order_id} still waits for {}", self.saga.waits_for()))
             }
-            Standing::Stuck => Some(format!("the saga of order {order_id} waits without a deadline")),
+            Standing::Stuck => whole.then(|| format!("the saga of order {order_id} waits without a deadline")),
             Standing::NeedsAttention | Standing::Ended(_) => None,
         };
         judge.holds(Invariant::Termination, waits.is_none(), || waits.unwrap_or_default());

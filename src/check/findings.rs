@@ -11,10 +11,12 @@ pub(super) enum Invariant {
     Termination,
     Effects,
     Order,
+    Projections,
 }
 
 impl Invariant {
-    pub(super) const ALL: [Self; 5] = [Self::Money, Self::Stock, Self::Termination, Self::Effects, Self::Order];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Money, Self::Stock, Self::Termination, Self::Effects, Self::Order, Self::Projections];
 
     pub(super) const fn letter(self) -> &'static str {
         match self {
@@ -23,6 +25,7 @@ impl Invariant {
             Self::Termination => "T",
             Self::Effects => "E",
             Self::Order => "O",
+            Self::Projections => "P",
         }
     }
 
@@ -33,6 +36,7 @@ impl Invariant {
             Self::Termination => "termination",
             Self::Effects => "effects",
             Self::Order => "order",
+            Self::Projections => "projections",
         }
     }
 }

@@ -138,14 +138,15 @@ impl Fold {
         matches!(self.cases.get(&order_id), Some(Case::Closed))
     }
 
-    pub(super) fn report(mut self, log_id: &str, position: i64) -> Report {
+    /// `whole`: the log ends here. Elsewhere an append may be cut in two, with a saga between two of its own events.
+    pub(super) fn report(mut self, log_id: &str, position: i64, whole: bool) -> Report {
         for (order_id, case) in &self.cases {
             let Case::Open(open) = case else { continue };
             if !open.placed() {
                 continue; // found where it happened
             }
             let mut judge = Judge { findings: &mut self.findings, position: 0 };
-            open.finish(*order_id, self.settled, &mut judge);
+            open.finish(*order_id, self.settled, whole, &mut judge);
             match open.saga.standing() {
                 Standing::NotStarted | Standing::Waiting | Standing::Stuck => self.endings.open += 1,
                 Standing::NeedsAttention => self.endings.needs_attention += 1,

@@ -18,10 +18,12 @@ mod sequence;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use sqlx::PgPool;
 
 pub(crate) use report::Report;
+pub(crate) use views::ViewsAt;
 
 use fold::Fold;
 
@@ -32,6 +34,10 @@ const PAGE_ROWS: i64 = 5_000;
 pub(crate) enum CheckError {
     #[error("cannot {doing}")]
     Postgres { doing: &'static str, source: sqlx::Error },
+    #[error("the log ends at {head}: there is nothing from {from} to {to}")]
+    Range { from: i64, to: i64, head: i64 },
+    #[error("cannot read the read models in Redis at {url}; --log-only leaves them out")]
+    Redis { url: String, source: redis::RedisError },
     #[error("cannot read the ledger at {url}")]
     Ledger { url: String, source: reqwest::Error },
     #[error("the ledger at {url} has a line that is no entry: {line}")]
@@ -48,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) settled: bool,
     /// Base URL of the simulator whose ledgers are compared with the log. Keeps every effect key in memory.
     pub(crate) ledger: Option<String>,
+    /// The read models that are compared with the log; none are not.
+    pub(crate) views: Option<ViewsAt>,
 }
 
 /// Folds the log up to its present head. `progress` hears the position reached and the last one.
@@ -57,7 +65,10 @@ pub(crate) async fn check(
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Report, CheckError> {
     let head = rows::head(pool).await?;
-    let last = options.to.map_or(head.position, |to| to.min(head.position));
+    let (from, last) = (options.from.unwrap_or(0), options.to.unwrap_or(head.position));
+    if from > last || last > head.position {
+        return Err(CheckError::Range { from, to: last, head: head.position });
+    }
     let mut fold = Fold::new(options);
     let mut after = 0;
     while after < last {
@@ -73,11 +84,14 @@ pub(crate) async fn check(
     // The tables beside the log know only the present.
     if options.from.is_none() && options.to.is_none() {
         fold.note(rows::beside_the_log(pool).await?);
+        if let Some(at) = &options.views {
+            fold.note(views::compare(pool, at).await?);
+        }
     }
     if let Some(base_url) = &options.ledger {
         ledger::compare(base_url, &mut fold).await?;
     }
-    Ok(fold.report(&head.log_id, last))
+    Ok(fold.report(&head.log_id, last, last == head.position))
 }
 
 fn count(position: i64) -> u64 {

@@ -4,9 +4,9 @@
 //! Exit status 0: the whole range was written. Anything else: it was not, and the message says how far it came.
 
 use std::{
-    fs::File,
-    io::{self, Write},
-    path::PathBuf,
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
     str::FromStr,
 };
@@ -62,7 +62,7 @@ pub(crate) enum Command {
 pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "ndjson")]
     format: Format,
-    /// Where to write; standard output unless given.
+    /// Where to write; standard output unless given. With --from, a file that is there is gone on with.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Starts after it: main:1234, or a time such as 2026-11-22T10:00:00Z.
@@ -89,14 +89,16 @@ pub(super) async fn command(config: Config, command: &Command, json: bool) -> an
         stream: args.stream.clone(),
         event_type: args.event_type.clone(),
     };
-    let (pool, _servers) = session::pool(&config).await?;
+    let (pool, _servers) = session::log_pool(&config).await?;
     let log = Log::new(pool, config.log.id.clone());
     let (written, position) = match &args.out {
         None => replay(&log, &wanted, &mut io::stdout().lock()).await?,
         Some(path) => {
-            let mut file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-            let outcome = replay(&log, &wanted, &mut file).await?;
-            file.sync_all().with_context(|| format!("cannot write {}", path.display()))?;
+            let mut out = Out::open(path, wanted.from.is_some())?;
+            let outcome = replay(&log, &wanted, &mut out).await;
+            let closed = out.close().with_context(|| format!("cannot write {}", path.display()));
+            let outcome = outcome?;
+            closed?;
             outcome
         }
     };
@@ -106,6 +108,64 @@ pub(super) async fn command(config: Config, command: &Command, json: bool) -> an
         output::note(format_args!("{written} events written; the log was read up to {position}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A file of whole pages.
+struct Out {
+    file: File,
+    /// Where the last whole page ends; none for a pipe or a device, which cannot be cut off.
+    whole: Option<u64>,
+}
+
+impl Out {
+    /// A new file, or one that is gone on with: nothing that was written before is lost.
+    fn open(path: &Path, goes_on: bool) -> anyhow::Result<Self> {
+        let cannot = || format!("cannot write {}", path.display());
+        let file = OpenOptions::new().create(true).append(true).open(path).with_context(cannot)?;
+        let about = file.metadata().with_context(cannot)?;
+        let whole = about.is_file().then_some(about.len());
+        if whole > Some(0) {
+            anyhow::ensure!(
+                goes_on,
+                "{} is there already: go on with it, --from the position of its last line, or name another file",
+                path.display()
+            );
+            anyhow::ensure!(
+                ends_with_a_line(path).with_context(|| format!("cannot read {}", path.display()))?,
+                "{} ends in the middle of a line: cut that off, and go on --from the position of the line before",
+                path.display()
+            );
+        }
+        Ok(Self { file, whole })
+    }
+
+    /// Ends the file where a replay that was broken off says to go on.
+    fn close(self) -> io::Result<()> {
+        let Some(whole) = self.whole else { return Ok(()) };
+        self.file.set_len(whole)?;
+        self.file.sync_all()
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    /// A page is whole.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.whole.is_some() {
+            self.whole = Some(self.file.metadata()?.len());
+        }
+        Ok(())
+    }
+}
+
+fn ends_with_a_line(path: &Path) -> io::Result<bool> {
+    let (mut file, mut last) = (File::open(path)?, [0]);
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 #[derive(Debug, Clone, Default)]
@@ -132,29 +192,27 @@ pub(crate) struct Stopped {
 pub(crate) async fn replay(log: &Log, wanted: &Replay, out: &mut impl Write) -> anyhow::Result<(u64, LogPosition)> {
     let mut after = position(log, wanted.from.as_ref()).await?.unwrap_or(Position::START);
     let head = log.head().await?;
+    let at = |position| LogPosition::new(log.id().clone(), position);
+    anyhow::ensure!(after <= head, "--from {} is beyond the log, which ends at {}", at(after), at(head));
     let last = position(log, wanted.to.as_ref()).await?.map_or(head, |to| to.min(head));
     let bar = ProgressBar::new(u64::try_from(last.0 - after.0).unwrap_or(0)).with_style(style());
-    let mut lines = Lines::new(wanted.format, out);
     if after == Position::START {
-        lines.write_header()?; // a part that goes on is joined to what is there
+        // A part that goes on is joined to what is there.
+        write_header(wanted.format, out)?;
     }
     let mut written = 0;
     while after < last {
         let page = match page(log, after, last).await {
-            Ok(page) => write_page(&mut lines, wanted, log, &page).map(|count| (page, count)),
+            Ok(page) => write_page(out, wanted, log, &page).map(|count| (page, count)),
             Err(error) => Err(error),
         };
-        let (page, count) = page.map_err(|source| {
-            let after = LogPosition::new(log.id().clone(), after);
-            Stopped { after, source }
-        })?;
+        let (page, count) = page.map_err(|source| Stopped { after: at(after), source })?;
         written += count;
         after = page.last().map_or(after, |event| event.position);
         bar.inc(u64::try_from(page.len()).unwrap_or(0));
     }
-    lines.finish()?;
     bar.finish_and_clear();
-    Ok((written, LogPosition::new(log.id().clone(), last.max(after))))
+    Ok((written, at(last.max(after))))
 }
 
 async fn position(log: &Log, place: Option<&Place>) -> anyhow::Result<Option<Position>> {
@@ -180,19 +238,29 @@ async fn page(log: &Log, after: Position, last: Position) -> anyhow::Result<Vec<
     Ok(page)
 }
 
-fn write_page(
-    lines: &mut Lines<'_, impl Write>,
-    wanted: &Replay,
-    log: &Log,
-    page: &[RawRecorded],
-) -> anyhow::Result<u64> {
-    let mut written = 0;
+/// In one piece, so that what is written ends with a page.
+fn write_page(out: &mut impl Write, wanted: &Replay, log: &Log, page: &[RawRecorded]) -> anyhow::Result<u64> {
+    let (mut written, mut text) = (0, Vec::new());
+    let mut lines = Lines::new(wanted.format, &mut text);
     for event in page.iter().filter(|event| wanted.wants(event)) {
         lines.write(log, event).with_context(|| format!("cannot write the event at position {}", event.position))?;
         written += 1;
     }
-    lines.flush()?;
+    drop(lines);
+    out.write_all(&text)?;
+    out.flush()?;
     Ok(written)
+}
+
+fn write_header(format: Format, out: &mut impl Write) -> anyhow::Result<()> {
+    match format {
+        Format::Ndjson => Ok(()),
+        Format::Csv => {
+            let mut lines = csv::Writer::from_writer(out);
+            lines.write_record(COLUMNS)?;
+            Ok(lines.flush()?)
+        }
+    }
 }
 
 impl Replay {
@@ -221,16 +289,16 @@ struct Line<'a> {
 const COLUMNS: [&str; 9] =
     ["position", "stream", "version", "event_id", "type", "schema_version", "recorded_at", "payload", "metadata"];
 
-enum Lines<'a, W: Write> {
-    Ndjson(io::BufWriter<&'a mut W>),
-    Csv(Box<csv::Writer<&'a mut W>>),
+enum Lines<'a> {
+    Ndjson(&'a mut Vec<u8>),
+    Csv(Box<csv::Writer<&'a mut Vec<u8>>>),
 }
 
-impl<'a, W: Write> Lines<'a, W> {
-    fn new(format: Format, out: &'a mut W) -> Self {
+impl<'a> Lines<'a> {
+    fn new(format: Format, text: &'a mut Vec<u8>) -> Self {
         match format {
-            Format::Ndjson => Self::Ndjson(io::BufWriter::new(out)),
-            Format::Csv => Self::Csv(Box::new(csv::Writer::from_writer(out))),
+            Format::Ndjson => Self::Ndjson(text),
+            Format::Csv => Self::Csv(Box::new(csv::Writer::from_writer(text))),
         }
     }
 
@@ -247,11 +315,11 @@ impl<'a, W: Write> Lines<'a, W> {
             metadata: serde_json::from_str(&event.metadata)?,
         };
         match self {
-            Self::Ndjson(out) => {
-                serde_json::to_writer(&mut *out, &line)?;
-                out.write_all(b"\n")?;
+            Self::Ndjson(text) => {
+                serde_json::to_writer(&mut **text, &line)?;
+                text.push(b'\n');
             }
-            Self::Csv(out) => out.serialize((
+            Self::Csv(text) => text.serialize((
                 line.position.to_string(),
                 line.stream,
                 line.version,
@@ -264,24 +332,6 @@ impl<'a, W: Write> Lines<'a, W> {
             ))?,
         }
         Ok(())
-    }
-
-    fn write_header(&mut self) -> anyhow::Result<()> {
-        match self {
-            Self::Ndjson(_) => Ok(()),
-            Self::Csv(out) => Ok(out.write_record(COLUMNS)?),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Ndjson(out) => out.flush(),
-            Self::Csv(out) => out.flush(),
-        }
-    }
-
-    fn finish(mut self) -> io::Result<()> {
-        self.flush()
     }
 }
 
@@ -365,5 +415,39 @@ mod tests {
         let error = replay(&log, &Replay::default(), &mut Vec::new()).await.expect_err("the log has a hole");
         assert_eq!(error.to_string(), "the replay stopped after position main:0; go on with --from main:0");
         assert!(format!("{error:#}").contains("the log has a hole: after position 2 comes 4"), "{error:#}");
+    }
+
+    #[tokio::test]
+    async fn a_start_beyond_the_log_is_refused_and_its_end_is_named() {
+        let (log, _database) = five_events().await;
+        let beyond = Replay { from: Some("main:6".parse().expect("a place")), ..Replay::default() };
+        let error = replay(&log, &beyond, &mut Vec::new()).await.expect_err("there is no such event");
+        assert_eq!(error.to_string(), "--from main:6 is beyond the log, which ends at main:5");
+        let at_the_end = Replay { from: Some("main:5".parse().expect("a place")), ..Replay::default() };
+        assert!(replayed(&log, &at_the_end).await.0.is_empty());
+    }
+
+    #[test]
+    fn a_file_is_gone_on_with_and_never_written_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log.ndjson");
+        let written = || std::fs::read_to_string(&path).expect("it is there");
+        let mut out = Out::open(&path, false).expect("it is new");
+        out.write_all(b"a page\n").and_then(|()| out.flush()).expect("it can be written");
+        out.write_all(b"half a pa").expect("it can be written");
+        out.close().expect("it is cut off after the page");
+        assert_eq!(written(), "a page\n");
+
+        assert!(Out::open(&path, false).is_err_and(|error| error.to_string().contains("is there already")));
+        let mut out = Out::open(&path, true).expect("it is gone on with");
+        out.write_all(b"another\n").and_then(|()| out.flush()).expect("it can be written");
+        out.close().expect("it is whole");
+        assert_eq!(written(), "a page\nanother\n");
+
+        std::fs::write(&path, "a page\nhalf a pa").expect("as a kill leaves it");
+        assert!(Out::open(&path, true).is_err_and(|error| error.to_string().contains("in the middle of a line")));
+        let mut out = Out::open(Path::new("/dev/null"), false).expect("no file, but written all the same");
+        out.write_all(b"gone\n").and_then(|()| out.flush()).expect("it can be written");
+        out.close().expect("it is not cut off");
     }
 }

@@ -11,8 +11,9 @@ use sqlx::PgPool;
 
 use super::{output, session};
 use crate::{
-    check::{Options, Report, check},
+    check::{Options, Report, ViewsAt, check},
     config::Config,
+    servers::Servers,
 };
 
 #[derive(Debug, clap::Args)]
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// Counts an order that is still under way as a breach.
     #[arg(long)]
     settled: bool,
+    /// Leaves the read models out: without Redis, or with an old one.
+    #[arg(long)]
+    log_only: bool,
     /// Compares with the ledgers of the simulator at this URL.
     #[arg(long, value_name = "URL")]
     ledger: Option<String>,
@@ -42,9 +46,17 @@ pub(super) async fn command(config: Config, args: &Args, json: bool) -> anyhow::
     }
     let position = |place: &Option<LogPosition>| place.as_ref().map(|place| place.position.0);
     let (from, to) = (position(&args.from), position(&args.to));
-    let options = Options { from, to, settled: args.settled, ledger: args.ledger.clone() };
-    let (pool, _servers) = session::pool(&config).await?;
+    let (pool, servers) =
+        if args.log_only { session::log_pool(&config).await? } else { session::pool(&config).await? };
+    let views = (!args.log_only).then(|| views_at(&servers, &config));
+    let options = Options { from, to, settled: args.settled, ledger: args.ledger.clone(), views };
     run(&pool, &options, json, &mut std::io::stdout().lock()).await.map(|(code, _)| code)
+}
+
+/// Where the read models of these servers lie.
+pub(super) fn views_at(servers: &Servers, config: &Config) -> ViewsAt {
+    let projections = servers.projections(config);
+    ViewsAt { redis_url: projections.redis_url, namespace: projections.namespace }
 }
 
 /// Checks and reports; `json` makes the last line one JSON document. The bar goes to stderr, where that is a terminal.

@@ -21,7 +21,7 @@ pub(crate) enum Command {
 }
 
 pub(super) async fn run(config: Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
-    let (pool, _servers) = session::pool(&config).await?;
+    let (pool, _servers) = session::log_pool(&config).await?;
     match command {
         Command::List { limit } => {
             let letters = sagas::dead_letters::list(&pool, *limit).await?;

@@ -2,6 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io::{ErrorKind, Write},
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -16,6 +19,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
+    check::views_at,
     output, rebuild,
     session::{self, Session},
 };
@@ -42,12 +46,12 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     orders: u32,
     /// Goes on with the last demo, which was killed: the same orders under the same keys.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "orders")]
     resume: bool,
 }
 
 /// The last demo of this folder, so that a killed one can go on.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Run {
     seed: u64,
     orders: u32,
@@ -71,10 +75,11 @@ struct Outcomes {
 }
 
 pub(super) async fn run(mut config: Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+    let run = Run::begin(&config.files.directory, args)?;
     config.take_free_ports();
     let session = Session::start(&mut config).await?;
     let outcome = tokio::select! {
-        outcome = play(&config, &session, args, json) => outcome,
+        outcome = play(&config, &session, run, json) => outcome,
         () = super::signal::stop_signal() => Err(anyhow::anyhow!("the demo was stopped; go on with `waybill demo --resume`")),
     };
     session.stop().await;
@@ -82,8 +87,7 @@ pub(super) async fn run(mut config: Config, args: &Args, json: bool) -> anyhow::
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(output::NOT_GOOD) })
 }
 
-async fn play(config: &Config, session: &Session, args: &Args, json: bool) -> anyhow::Result<bool> {
-    let run = Run::begin(config, args)?;
+async fn play(config: &Config, session: &Session, run: Run, json: bool) -> anyhow::Result<bool> {
     let pool = session.platform.log.pool().clone();
     let shop = Shop::seeded(run.seed, PRODUCTS, CUSTOMERS);
     let door = FrontDoor::new(&session.url()?, "service:storefront")?;
@@ -101,8 +105,12 @@ async fn play(config: &Config, session: &Session, args: &Args, json: bool) -> an
     let seconds = started.elapsed().as_secs_f64();
 
     output::note("Checking the log with code of its own, against the provider's and the carriers' ledgers ...");
-    let options =
-        check::Options { settled: true, ledger: Some(session.simulator_url.clone()), ..check::Options::default() };
+    let options = check::Options {
+        settled: true,
+        ledger: Some(session.simulator_url.clone()),
+        views: Some(views_at(&session.servers, config)),
+        ..check::Options::default()
+    };
     let report = check::check(&pool, &options, |_, _| ()).await.context("the log could not be checked")?;
     output::note(format_args!("Rebuilding {REBUILT} beside the live one ..."));
     let log = &session.platform.log;
@@ -116,17 +124,41 @@ async fn play(config: &Config, session: &Session, args: &Args, json: bool) -> an
 }
 
 impl Run {
-    /// A new run, or the one that was killed. Its seed is remembered before the first request.
-    fn begin(config: &Config, args: &Args) -> anyhow::Result<Self> {
-        let path = config.files.directory.join("demo.json");
-        let last = std::fs::read(&path).ok().and_then(|json| serde_json::from_slice::<Self>(&json).ok());
-        let run = match (last, args.resume) {
-            (Some(last), true) => last,
-            (None, true) => anyhow::bail!("there is no demo to go on with in {}", config.files.directory.display()),
-            (last, false) => Self { seed: last.map_or(1, |last| last.seed + 1), orders: args.orders },
-        };
-        std::fs::write(&path, serde_json::to_vec(&run)?).with_context(|| format!("cannot write {}", path.display()))?;
+    /// A new run, or the one that was killed. Remembered before anything is started, so that a kill at any moment can be resumed.
+    fn begin(folder: &Path, args: &Args) -> anyhow::Result<Self> {
+        let path = folder.join("demo.json");
+        let last = Self::last(&path)?;
+        if let Some(last) = last.filter(|_| args.resume) {
+            return Ok(last);
+        }
+        if args.resume {
+            output::note(format_args!("There is no demo to go on with in {}: one begins.", folder.display()));
+        }
+        let run = Self { seed: last.map_or(1, |last| last.seed + 1), orders: args.orders };
+        run.remember(&path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(run)
+    }
+
+    fn last(path: &Path) -> anyhow::Result<Option<Self>> {
+        match std::fs::read(path) {
+            Ok(json) => serde_json::from_slice(&json)
+                .map(Some)
+                .with_context(|| format!("cannot read {}: remove it to begin with the first demo", path.display())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Whole or not at all.
+    fn remember(self, path: &Path) -> anyhow::Result<()> {
+        let unfinished = path.with_extension("unfinished");
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut file = File::create(&unfinished)?;
+        file.write_all(&serde_json::to_vec(&self)?)?;
+        file.sync_all()?;
+        Ok(std::fs::rename(&unfinished, path)?)
     }
 }
 
@@ -178,7 +210,7 @@ async fn measure(
     for order in planned {
         *expected.entry(ending(order.fate).to_owned()).or_insert(0_u64) += 1;
     }
-    let ended = ended(pool, placed).await?;
+    let ended = session::endings(pool, placed).await?;
     let (confirmed_p50_ms, confirmed_p99_ms) = latencies(pool, placed).await?;
     Ok(Outcomes {
         ok: report.ok && certificate.equal && ended == expected,
@@ -193,23 +225,6 @@ async fn measure(
         position: report.position.clone(),
         certificate,
     })
-}
-
-/// How many of the orders ended in which way, as their sagas' streams tell.
-async fn ended(pool: &PgPool, placed: &[Uuid]) -> anyhow::Result<BTreeMap<String, u64>> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT ending, count(*) FROM (SELECT CASE \
-             WHEN bool_or(event_type = 'FulfilmentCompleted') THEN 'completed' \
-             WHEN bool_or(event_type = 'FulfilmentUnwound') THEN 'cancelled' \
-             WHEN bool_or(event_type = 'NeedsAttention') THEN 'needs attention' \
-             ELSE 'under way' END AS ending \
-         FROM events WHERE stream_id = ANY ($1) GROUP BY stream_id) AS sagas GROUP BY ending",
-    )
-    .bind(placed.iter().map(|id| format!("fulfilment-{id}")).collect::<Vec<_>>())
-    .fetch_all(pool)
-    .await
-    .context("cannot count the end states")?;
-    Ok(rows.into_iter().map(|(ending, count)| (ending, count.unsigned_abs())).collect())
 }
 
 /// Median and 99th percentile from placed to confirmed, in milliseconds.
@@ -275,4 +290,25 @@ async fn timeline(session: &Session, id: Uuid) -> anyhow::Result<String> {
     let timeline: Timeline = answer.json().await.context("the timeline cannot be read")?;
     let lines = timeline.events.iter().map(|entry| format!("  {:>7}  {}", entry.position, entry.what));
     Ok(format!("One order, step by step (its first carrier refused):\n{}\n", lines.collect::<Vec<_>>().join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_goes_on_with_the_last_run_or_begins_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path().join("not-there-yet");
+        let begin = |orders, resume| Run::begin(&folder, &Args { orders, resume });
+        let first = begin(7, true).expect("there is none to go on with, so one begins");
+        assert_eq!(first, Run { seed: 1, orders: 7 });
+        assert_eq!(begin(1_000, true).expect("it was remembered"), first);
+        assert_eq!(begin(9, false).expect("a new one has orders of its own"), Run { seed: 2, orders: 9 });
+        std::fs::write(folder.join("demo.json"), "{\"seed\":2").expect("it can be written");
+        for resume in [true, false] {
+            let error = begin(1, resume).expect_err("its seed may have been used");
+            assert!(error.to_string().contains("demo.json: remove it"), "{error:#}");
+        }
+    }
 }

@@ -1,25 +1,45 @@
-//! `waybill doctor`: what was found on this machine, and what is wrong.
+//! `waybill doctor`: what was found on this machine and of the configured servers, and what is wrong.
+
+mod configured;
 
 use std::process::ExitCode;
 
+use local_services::Inspection;
 use serde_json::json;
 
+use self::configured::Configured;
 use super::output;
-use crate::{config::Config, database, servers};
+use crate::{config::Config, servers};
 
 pub(super) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> {
-    let inspection = local_services::inspect(&servers::checkout(&config)?).await?;
-    let mut problems: Vec<String> = inspection.findings.iter().filter_map(|finding| finding.problem.clone()).collect();
-    if let Some(url) = &config.database.url
-        && let Err(error) = database::connect(url, 1).await
-    {
-        problems.push(format!("the configured database: {error:#}"));
+    let needs = servers::without_url(&config);
+    let inspection =
+        if needs.any() { Some(local_services::inspect(&servers::checkout(&config)?, needs).await?) } else { None };
+    let configured = configured::ask(&config).await;
+    let findings = inspection.iter().flat_map(|inspection| &inspection.findings);
+    let mut problems: Vec<String> = findings.filter_map(|finding| finding.problem.clone()).collect();
+    for Configured { server, problems: found, .. } in &configured {
+        problems.extend(found.iter().map(|problem| format!("the configured {server}: {problem}")));
     }
     if json {
-        output::line(json!({ "ok": problems.is_empty(), "problems": problems, "servers": inspection }));
+        let ok = problems.is_empty();
+        output::line(json!({ "ok": ok, "problems": problems, "servers": inspection, "configured": configured }));
     } else {
+        show(inspection.as_ref(), &configured);
+        for problem in &problems {
+            output::line(format_args!("Wrong: {problem}"));
+        }
+        if problems.is_empty() {
+            output::line("Nothing is wrong.");
+        }
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(output::NOT_GOOD) })
+}
+
+fn show(inspection: Option<&Inspection>, configured: &[Configured]) {
+    if let Some(inspection) = inspection {
         let mut table = output::table();
-        table.set_header(["server", "program", "version", "runs at", "problem"]);
+        table.set_header(["private server", "program", "version", "runs at", "problem"]);
         for finding in &inspection.findings {
             let program =
                 finding.program.as_ref().map_or_else(|| "not found".into(), |path| path.display().to_string());
@@ -29,12 +49,14 @@ pub(super) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
         }
         output::line(table);
         output::line(format_args!("State: {}\nData:  {}", inspection.state.display(), inspection.data.display()));
-        for problem in &problems {
-            output::line(format_args!("Wrong: {problem}"));
-        }
-        if problems.is_empty() {
-            output::line("Nothing is wrong.");
-        }
     }
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(output::NOT_GOOD) })
+    if !configured.is_empty() {
+        let mut table = output::table();
+        table.set_header(["configured server", "says", "problems"]);
+        for Configured { server, says, problems } in configured {
+            let says: Vec<String> = says.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            table.add_row([(*server).to_owned(), says.join(", "), problems.len().to_string()]);
+        }
+        output::line(table);
+    }
 }

@@ -1,17 +1,19 @@
 //! `waybill import online-retail PATH...`: brings the UCI data in through the front door, and shows that all of it is accounted for.
 //!
-//! Exit status 0: every line is accounted for, nothing was refused, and all orders are settled. 3: not so, and the report says what.
-//! 1: the files could not be read, or Waybill did not answer; repeating the import is harmless.
+//! Exit status 0: every line is accounted for, nothing was refused, and all orders are completed. 3: not so, and the report says what.
+//! 1: the files could not be read, Waybill did not answer, or it was stopped; repeating the import is harmless.
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::{
     output,
     session::{self, Session},
+    signal::stop_signal,
 };
 use crate::{
     config::Config,
@@ -38,7 +40,7 @@ pub(super) async fn command(mut config: Config, command: &Command, json: bool) -
     let Command::OnlineRetail(args) = command;
     let plan = plan(args.paths.clone(), config.shop.location.to_string()).await?;
     if let Some(url) = &args.into {
-        let (pool, _servers) = session::pool(&config).await?;
+        let (pool, _servers) = session::log_pool(&config).await?;
         return import(&config, url, plan, json, &pool).await;
     }
     config.take_free_ports();
@@ -62,13 +64,17 @@ async fn plan(paths: Vec<PathBuf>, location: String) -> anyhow::Result<Plan> {
 async fn import(config: &Config, url: &str, plan: Plan, json: bool, pool: &PgPool) -> anyhow::Result<ExitCode> {
     let options = Options { location: config.shop.location.to_string(), ..Options::new(url) };
     let settled = async || session::open_orders(pool).await;
+    let endings = async |orders: &[Uuid]| session::endings(pool, orders).await;
     let bar = ProgressBar::new(0).with_style(style());
-    let sent = send(plan, &options, settled, |phase, done, total| {
+    let sending = send(plan, &options, settled, endings, |phase, done, total| {
         bar.set_message(phase);
         bar.set_length(total);
         bar.set_position(done);
-    })
-    .await;
+    });
+    let sent = tokio::select! {
+        sent = sending => sent,
+        () = stop_signal() => Err(anyhow::anyhow!("it was stopped")),
+    };
     bar.finish_and_clear();
     let sent = sent.context("the import did not come to its end; repeat it, nothing is placed twice")?;
     report(&sent, json, &mut std::io::stdout())?;
@@ -87,6 +93,11 @@ fn report(sent: &Sent, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
         for refusal in &sent.refused {
             writeln!(out, "  {refusal}")?;
         }
+    }
+    let ended = sent.ended.iter().map(|(ending, count)| format!("{count} {ending}"));
+    writeln!(out, "orders: {}", ended.collect::<Vec<_>>().join(", "))?;
+    if sent.ended.contains_key("needs attention") {
+        writeln!(out, "what needs attention waits for a person: see /v1/orders/{{id}}/timeline")?;
     }
     if sent.open > 0 {
         writeln!(out, "{} orders are not settled and did not move any more", sent.open)?;

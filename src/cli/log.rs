@@ -34,7 +34,7 @@ pub(crate) enum Command {
 }
 
 pub(super) async fn run(config: Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
-    let (pool, _servers) = session::pool(&config).await?;
+    let (pool, _servers) = session::log_pool(&config).await?;
     let log = Log::new(pool.clone(), config.log.id.clone());
     match command {
         Command::Tail { from, no_follow } => tail(&log, from.as_ref(), !no_follow, json).await,

@@ -110,13 +110,17 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = config::load(cli.config.as_deref()).context("the configuration cannot be used")?;
     let json = cli.json;
     match cli.command {
-        Command::Up(args) => up::run(config, &args).await,
+        Command::Up(args) => up::run(config, &args, json).await,
         Command::Demo(args) => demo::run(config, &args, json).await,
-        Command::Run(args) => run::run(config, &args).await,
+        Command::Run(args) => run::run(config, &args, json).await,
         Command::Migrate => migrate::run(config, json).await,
-        Command::Simulate(args) => simulate::run(config, &args).await,
+        Command::Simulate(args) => simulate::run(config, &args, json).await,
         Command::Import(command) => import::command(config, &command, json).await,
-        Command::Rebuild(args) => rebuild::run(config, &args, json).await,
+        Command::Rebuild(args) => {
+            // Not a mere look at the log: it may migrate first.
+            let _servers = session::migrated(&config).await?;
+            rebuild::run(config, &args, json).await
+        }
         Command::Audit(command) => audit::command(config, &command, json).await,
         Command::Check(args) => check::command(config, &args, json).await,
         Command::Log(command) => log::run(config, &command, json).await,

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::{output, signal::stop_signal};
+use serde_json::json;
+
+use super::{output, session, signal::stop_signal};
 use crate::{config::Config, platform::Platform, roles::Role, servers::Servers};
 
 #[derive(Debug, clap::Args)]
@@ -12,11 +14,14 @@ pub(crate) struct Args {
     roles: Vec<Role>,
 }
 
-pub(super) async fn run(config: Config, args: &Args) -> anyhow::Result<ExitCode> {
-    let servers = Servers::provide(&config, &|sentence: &str| output::note(sentence)).await?;
+pub(super) async fn run(config: Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+    let servers = Servers::up_to_date(&config, &session::say).await?;
     let roles = if args.roles.is_empty() { Role::ALL.to_vec() } else { args.roles.clone() };
     let mut platform = Platform::start(&config, &servers, &roles).await?;
-    if let Ok(url) = platform.url() {
+    let url = platform.url().ok();
+    if json {
+        output::line(json!({ "url": url }));
+    } else if let Some(url) = url {
         output::line(format_args!("Waybill answers at {url}"));
     }
     tracing::info!(?roles, "the roles run");

@@ -1,19 +1,21 @@
 //! What several subcommands do alike: all roles and the simulator in this process, and waiting until nothing is under way.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use events::SystemClock;
+use local_services::Needs;
 use sqlx::PgPool;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use super::output;
 use crate::{
     config::Config,
-    database,
     platform::Platform,
     roles::Role,
     servers::Servers,
@@ -36,7 +38,7 @@ pub(crate) struct Session {
 impl Session {
     /// Servers, simulator and all roles. Says on standard error what is started.
     pub(crate) async fn start(config: &mut Config) -> anyhow::Result<Self> {
-        let servers = Servers::provide(config, &|sentence: &str| output::note(sentence)).await?;
+        let servers = Servers::up_to_date(config, &say).await?;
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
         let simulator = start_simulator(config, None, &shutdown, &tracker).await?;
         let simulator_url = format!("http://{}", simulator.addr);
@@ -80,11 +82,51 @@ pub(crate) async fn start_simulator(
     simulator::start(settings, shutdown.clone(), tracker).await.context("cannot start the simulator")
 }
 
-/// A connection pool for looking at the log, without any role.
+/// A connection pool for looking at the log, without any role, and Redis beside it. Nothing is migrated: a schema that is missing
+/// or older is said.
 pub(crate) async fn pool(config: &Config) -> anyhow::Result<(PgPool, Servers)> {
-    let servers = Servers::provide(config, &|sentence: &str| output::note(sentence)).await?;
-    let pool = database::connect(&servers.database_url, 4).await?;
+    pool_with(config, Needs::POSTGRES_AND_REDIS).await
+}
+
+/// The same with Postgres alone.
+pub(crate) async fn log_pool(config: &Config) -> anyhow::Result<(PgPool, Servers)> {
+    pool_with(config, Needs::POSTGRES).await
+}
+
+/// Brings the schema up to date first, for what writes beside the log.
+pub(crate) async fn migrated(config: &Config) -> anyhow::Result<Servers> {
+    let servers = Servers::provide(config, Needs::POSTGRES_AND_REDIS, &say).await?;
+    servers.migrate().await?;
+    Ok(servers)
+}
+
+async fn pool_with(config: &Config, needs: Needs) -> anyhow::Result<(PgPool, Servers)> {
+    let servers = Servers::provide(config, needs, &say).await?;
+    let pool = servers.connect(4).await?;
     Ok((pool, servers))
+}
+
+/// What servers do that start is for the person who waits.
+pub(crate) fn say(sentence: &str) {
+    output::note(sentence);
+}
+
+/// How many of the orders ended in which way, as their sagas' streams tell: `completed`, `cancelled`, `needs attention` (a person
+/// has it), `under way`.
+pub(crate) async fn endings(pool: &PgPool, orders: &[Uuid]) -> anyhow::Result<BTreeMap<String, u64>> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT ending, count(*) FROM (SELECT CASE \
+             WHEN bool_or(event_type = 'FulfilmentCompleted') THEN 'completed' \
+             WHEN bool_or(event_type = 'FulfilmentUnwound') THEN 'cancelled' \
+             WHEN bool_or(event_type = 'NeedsAttention') THEN 'needs attention' \
+             ELSE 'under way' END AS ending \
+         FROM unnest($1) AS wanted (stream) LEFT JOIN events ON stream_id = stream GROUP BY stream) AS sagas GROUP BY ending",
+    )
+    .bind(orders.iter().map(|id| format!("fulfilment-{id}")).collect::<Vec<_>>())
+    .fetch_all(pool)
+    .await
+    .context("cannot count how the orders ended")?;
+    Ok(rows.into_iter().map(|(ending, count)| (ending, count.unsigned_abs())).collect())
 }
 
 /// Orders whose saga has not ended and is not with a person.

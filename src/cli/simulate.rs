@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, process::ExitCode};
 
+use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{output, session, signal::stop_signal};
@@ -17,12 +18,17 @@ pub(crate) struct Args {
     waybill: Option<String>,
 }
 
-pub(super) async fn run(mut config: Config, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(mut config: Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     config.simulator.listen = args.listen.unwrap_or(config.simulator.listen);
     let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
     let waybill = args.waybill.clone().unwrap_or_else(|| format!("http://{}", config.http.listen));
     let simulator = session::start_simulator(&config, Some(waybill.clone()), &shutdown, &tracker).await?;
-    output::line(format_args!("The simulator answers at http://{}; webhooks go to {waybill}", simulator.addr));
+    let url = format!("http://{}", simulator.addr);
+    if json {
+        output::line(json!({ "url": url, "waybill": waybill }));
+    } else {
+        output::line(format_args!("The simulator answers at {url}; webhooks go to {waybill}"));
+    }
     stop_signal().await;
     shutdown.cancel();
     tracker.close();

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use serde::Serialize;
 
 use super::{output, session::Session, signal::stop_signal};
 use crate::{
@@ -23,14 +24,19 @@ pub(crate) struct Args {
     empty: bool,
 }
 
-pub(super) async fn run(mut config: Config, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(mut config: Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     let mut session = Session::start(&mut config).await?;
     let url = session.url()?;
     let shop = Shop::seeded(SEED, PRODUCTS, CUSTOMERS);
     if !args.empty {
         load_shop_once(&config, &url, &shop).await?;
     }
-    output::line(links(&url, &session.simulator_url, &shop)?);
+    let links = Links::new(&url, &session.simulator_url, &shop);
+    if json {
+        output::line(serde_json::to_string(&links)?);
+    } else {
+        output::line(links.to_text(&first_order(&shop)?));
+    }
     let failure = tokio::select! {
         () = stop_signal() => None,
         error = session.platform.failure() => Some(error),
@@ -52,22 +58,53 @@ async fn load_shop_once(config: &Config, url: &str, shop: &Shop) -> anyhow::Resu
     std::fs::write(&marker, "").with_context(|| format!("cannot write {}", marker.display()))
 }
 
-fn links(url: &str, simulator: &str, shop: &Shop) -> anyhow::Result<String> {
+/// Where to look first.
+#[derive(Debug, Serialize)]
+struct Links {
+    url: String,
+    docs: String,
+    search: String,
+    projections: String,
+    audit: String,
+    metrics: String,
+    simulator: String,
+}
+
+impl Links {
+    fn new(url: &str, simulator: &str, shop: &Shop) -> Self {
+        let word = shop.products().first().and_then(|product| product.name.split(' ').next_back()).unwrap_or_default();
+        Self {
+            url: url.to_owned(),
+            docs: format!("{url}/docs"),
+            search: format!("{url}/v1/products?q={word}"),
+            projections: format!("{url}/v1/projections"),
+            audit: format!("{url}/v1/audit/events"),
+            metrics: format!("{url}/metrics"),
+            simulator: simulator.to_owned(),
+        }
+    }
+
+    fn to_text(&self, order: &str) -> String {
+        let Self { url, docs, search, projections, audit, metrics, simulator } = self;
+        format!(
+            "Waybill is up.\n\
+             \n  Try the API        {docs}\
+             \n  Search the shop    {search}\
+             \n  Read models        {projections}\
+             \n  Audit log          {audit}\
+             \n  Metrics            {metrics}\
+             \n  Simulator          {simulator}\
+             \n\nPlace an order:\
+             \n  curl -sS {url}/v1/orders -H 'Idempotency-Key: my-first-order' -H 'Content-Type: application/json' -d '{order}'\
+             \n\nStop with Ctrl-C; everything is kept in .waybill."
+        )
+    }
+}
+
+/// The JSON of an order of one line.
+fn first_order(shop: &Shop) -> anyhow::Result<String> {
     let mut order = shop.orders(1, Shares { declined: 0, second_carrier: 0, no_carrier: 0, cancelled: 0 });
     let mut body = order.next().context("a shop has a first order")?.body;
     body.lines.truncate(1);
-    let body = serde_json::to_string(&body)?;
-    let word = shop.products().first().and_then(|product| product.name.split(' ').next_back()).unwrap_or_default();
-    Ok(format!(
-        "Waybill is up.\n\
-         \n  Try the API        {url}/docs\
-         \n  Search the shop    {url}/v1/products?q={word}\
-         \n  Read models        {url}/v1/projections\
-         \n  Audit log          {url}/v1/audit/events\
-         \n  Metrics            {url}/metrics\
-         \n  Simulator          {simulator}\
-         \n\nPlace an order:\
-         \n  curl -sS {url}/v1/orders -H 'Idempotency-Key: my-first-order' -H 'Content-Type: application/json' -d '{body}'\
-         \n\nStop with Ctrl-C; everything is kept in .waybill."
-    ))
+    Ok(serde_json::to_string(&body)?)
 }

@@ -61,6 +61,9 @@ pub(crate) struct Accounts {
     pub(crate) services: usize,
     /// Codes whose spelling had to change to be a SKU.
     pub(crate) respelt: usize,
+    /// What the files say and Waybill does not, though all lines are accounted for: by what it is, how often. A document has the
+    /// customer, the country and the time of its first line.
+    pub(crate) departures: BTreeMap<&'static str, usize>,
     /// Names without an ISO code, filed under ZZ: so many orders each.
     pub(crate) unknown_countries: BTreeMap<String, u64>,
 }
@@ -135,10 +138,12 @@ impl Accounts {
             .unknown_countries
             .iter()
             .map(|(name, orders)| format!("; {orders} orders to {name:?}, filed under ZZ"));
+        let departures = self.departures.iter().map(|(what, count)| format!("\nnot kept: {count} {what}"));
         format!(
             "{table}\n{verdict}; {goods} articles and {services} services; {free_lines} free lines in orders; \
-             {split} documents split into several orders; {respelt} codes respelt{}",
-            unknown.collect::<String>()
+             {split} documents split into several orders; {respelt} codes respelt{}{}",
+            unknown.collect::<String>(),
+            departures.collect::<String>()
         )
     }
 }

@@ -40,8 +40,8 @@ pub(super) fn products(documents: &Documents) -> Vec<ProductBody> {
             *name = (name.0 || priced, name.1 + 1, number);
         }
     }
-    let codes: HashMap<&Arc<str>, &String> = documents.respelt.iter().map(|(code, sku)| (sku, code)).collect();
-    seen.into_iter().map(|(sku, seen)| product(&sku, seen, codes.get(&sku).map(|code| code.as_str()))).collect()
+    let codes: HashMap<&Arc<str>, &str> = documents.respelt().collect();
+    seen.into_iter().map(|(sku, seen)| product(&sku, seen, codes.get(&sku).copied())).collect()
 }
 
 fn product(sku: &Arc<str>, seen: Seen, code: Option<&str>) -> ProductBody {

@@ -1,7 +1,7 @@
 //! Groups lines into documents, in the order of the files.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -13,12 +13,9 @@ use super::{
     source::SourceLine,
 };
 
-/// The lines of one document in two different files would be two halves, or the same twice.
-#[derive(Debug, thiserror::Error)]
-#[error("document {number} is in more than one file: give each line once")]
-pub(crate) struct Split {
-    number: String,
-}
+/// What all lines may come to together, without their signs: exact in 96 bits, and in pence a 64-bit integer. No sum of some of
+/// them can overflow.
+const POUNDS_MAX: i64 = 1_000_000_000_000_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
@@ -30,7 +27,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Exact, however many decimals the price has.
+    /// Exact: quantity and price are within bounds.
     pub(super) fn value(&self) -> Decimal {
         Decimal::from(self.quantity) * self.price
     }
@@ -66,8 +63,12 @@ pub(crate) struct Documents {
     pub(super) all: Vec<Document>,
     /// The first digits of each file's hash.
     pub(super) files: Vec<String>,
-    /// Codes whose spelling had to change to be a SKU: the source's, and ours.
-    pub(super) respelt: HashSet<(String, Arc<str>)>,
+    /// By SKU, the source's codes that became it.
+    pub(super) codes: BTreeMap<Arc<str>, BTreeSet<String>>,
+    /// How often the source says something that a document or a SKU cannot keep, by what it is.
+    pub(super) departures: BTreeMap<&'static str, usize>,
+    /// Of all lines so far, without their signs.
+    pounds: Decimal,
     by_number: HashMap<String, usize>,
     texts: HashSet<Arc<str>>,
 }
@@ -82,19 +83,38 @@ impl Documents {
         new
     }
 
-    pub(super) fn add(&mut self, line: SourceLine) -> Result<(), Split> {
+    /// Says what is wrong with a line that cannot be taken.
+    pub(super) fn add(&mut self, line: SourceLine) -> Result<(), String> {
         let SourceLine { document: number, code, description, quantity, price, time, customer, country } = line;
         let file = self.files.len() - 1;
         let sku = self.text(&codes::sku(&code));
         let kind = codes::kind(&code);
-        if *code != *sku {
-            self.respelt.insert((code, sku.clone()));
+        let line = Line { sku: sku.clone(), kind, description: self.text(&description), quantity, price };
+        self.pounds += line.value().abs();
+        if self.pounds > POUNDS_MAX.into() {
+            return Err(format!("the lines up to here come to more than {POUNDS_MAX} together"));
         }
-        let line = Line { sku, kind, description: self.text(&description), quantity, price };
+        let spellings = self.codes.entry(sku).or_default();
+        if !spellings.contains(&code) {
+            if !spellings.is_empty() {
+                *self.departures.entry("stock codes that became the SKU of another code").or_default() += 1;
+            }
+            spellings.insert(code);
+        }
         if let Some(&index) = self.by_number.get(&number) {
             let document = &mut self.all[index];
             if document.file != file {
-                return Err(Split { number });
+                // Two halves, or the same twice.
+                return Err(format!("document {number} is in more than one file: give each line once"));
+            }
+            for (differs, what) in [
+                (document.customer != customer, "lines with another customer than their document's first"),
+                (document.country != country, "lines with another country than their document's first"),
+                (document.time != time, "lines with another time than their document's first"),
+            ] {
+                if differs {
+                    *self.departures.entry(what).or_default() += 1;
+                }
             }
             document.lines.push(line);
         } else {
@@ -102,6 +122,12 @@ impl Documents {
             self.all.push(Document { number, time, customer, country, lines: vec![line], file });
         }
         Ok(())
+    }
+
+    /// Codes whose spelling had to change to be a SKU: each SKU with the source's code.
+    pub(super) fn respelt(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
+        let pairs = self.codes.iter().flat_map(|(sku, codes)| codes.iter().map(move |code| (sku, code.as_str())));
+        pairs.filter(|(sku, code)| ***sku != **code)
     }
 
     /// Texts repeat a hundred times over; each is kept once.

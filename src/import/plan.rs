@@ -75,7 +75,8 @@ impl Plan {
         plan.accounts.files = documents.files.len();
         plan.accounts.services = services;
         plan.accounts.goods = plan.products.len() - services;
-        plan.accounts.respelt = documents.respelt.len();
+        plan.accounts.respelt = documents.respelt().count();
+        plan.accounts.departures = documents.departures.clone();
         plan
     }
 

@@ -7,6 +7,7 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{
     accounts::Accounts,
@@ -49,12 +50,17 @@ pub(crate) struct Sent {
     pub(crate) refusals: u64,
     /// Sagas still open when the wait ended.
     pub(crate) open: u64,
+    /// How the orders ended: `completed`, `cancelled`, `needs attention` (a person has it), `under way`.
+    pub(crate) ended: BTreeMap<String, u64>,
     pub(crate) seconds: u64,
 }
 
 impl Sent {
     pub(crate) fn ok(&self) -> bool {
-        self.balance && self.refusals == 0 && self.open == 0
+        let placed = self.accepted.get("orders").copied().unwrap_or_default();
+        // The source's cancellations are not sent yet (they are remainders): it asks for every order that is to be completed.
+        let completed = self.ended.get("completed").copied().unwrap_or_default();
+        self.balance && self.refusals == 0 && self.open == 0 && completed == placed
     }
 }
 
@@ -62,11 +68,13 @@ const REFUSALS_SHOWN: usize = 10;
 
 /// Products, then stock, then corrections of it, then orders: each phase is through before the next begins.
 ///
-/// `settled` tells how many sagas are still open. `progress` hears the phase, how many are done, and of how many.
+/// `settled` tells how many sagas are still open, `endings` how these orders ended. `progress` hears the phase, how many are done,
+/// and of how many.
 pub(crate) async fn send(
     plan: Plan,
     options: &Options,
     settled: impl AsyncFn() -> anyhow::Result<u64>,
+    endings: impl AsyncFn(&[Uuid]) -> anyhow::Result<BTreeMap<String, u64>>,
     mut progress: impl FnMut(&'static str, u64, u64),
 ) -> anyhow::Result<Sent> {
     let started = Instant::now();
@@ -80,10 +88,12 @@ pub(crate) async fn send(
         refused: Vec::new(),
         refusals: 0,
         open: 0,
+        ended: BTreeMap::new(),
         seconds: 0,
     };
     let location = options.location.replace('/', "%2F");
-    let mut sender = Sender { door: &door, concurrency: options.concurrency.max(1), sent: &mut sent };
+    let placed = Vec::new();
+    let mut sender = Sender { door: &door, concurrency: options.concurrency.max(1), sent: &mut sent, placed };
     let on_product = |sent: &mut Sent, _: &Planned<_>, problem: &Problem| {
         let known = problem.code == "already-exists";
         sent.listed_before += u64::from(known);
@@ -103,7 +113,9 @@ pub(crate) async fn send(
         true
     };
     sender.phase("orders", "/v1/orders", orders, on_order, &mut progress).await?;
+    let placed = sender.placed;
     sent.open = settle(options, settled, &mut progress).await?;
+    sent.ended = endings(&placed).await?;
     sent.balance = sent.accounts.balance();
     sent.seconds = started.elapsed().as_secs();
     Ok(sent)
@@ -117,6 +129,8 @@ struct Sender<'a> {
     door: &'a FrontDoor,
     concurrency: usize,
     sent: &'a mut Sent,
+    /// The orders.
+    placed: Vec<Uuid>,
 }
 
 impl Sender<'_> {
@@ -139,7 +153,10 @@ impl Sender<'_> {
         let mut done = 0;
         while let Some((planned, outcome)) = answers.try_next().await? {
             match outcome {
-                Outcome::Accepted(_) => *self.sent.accepted.entry(phase).or_default() += 1,
+                Outcome::Accepted(accepted) => {
+                    *self.sent.accepted.entry(phase).or_default() += 1;
+                    self.placed.extend(accepted.order_id.and_then(|id| id.parse::<Uuid>().ok()));
+                }
                 Outcome::Refused(problem) => {
                     if on_refusal(self.sent, &planned, &problem) {
                         self.sent.refusals += 1;

@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::documents::{Documents, Split};
+use super::documents::Documents;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
@@ -26,9 +26,12 @@ pub(crate) enum SourceError {
     NoLines,
     #[error("{}, line {line}: {problem}", path.display())]
     BadLine { path: PathBuf, line: u64, problem: String },
-    #[error(transparent)]
-    Split(#[from] Split),
 }
+
+/// Far beyond any shop's, and so small that a line's value is exact in 96 bits.
+const PIECES_MAX: u64 = 1_000_000_000;
+const POUNDS_MAX: u32 = 10_000_000;
+const DECIMALS_MAX: u32 = 6;
 
 /// A line as the file has it, its numbers read exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +122,8 @@ fn read_file(path: &Path, documents: &mut Documents) -> Result<(), SourceError> 
     while reader.read_record(&mut record).map_err(|error| bad(at(&error), error.to_string()))? {
         let line = record.position().map_or(0, csv::Position::line);
         let fields = record.deserialize(Some(&headers)).map_err(|error| bad(line, error.to_string()))?;
-        documents.add(parse(fields).map_err(|problem| bad(line, problem))?)?;
+        let read = parse(fields).map_err(|problem| bad(line, problem))?;
+        documents.add(read).map_err(|problem| bad(line, problem))?;
     }
     Ok(())
 }
@@ -141,12 +145,25 @@ fn parse(record: Record) -> Result<SourceLine, String> {
     if !customer.bytes().all(|byte| byte.is_ascii_alphanumeric()) || customer.len() > 64 {
         return Err(format!("CustomerID {customer:?} is not made of letters and digits"));
     }
+    let pieces: i64 = quantity.parse().map_err(|_| number("Quantity", &quantity))?;
+    if pieces.unsigned_abs() > PIECES_MAX {
+        return Err(format!("Quantity {quantity:?} is beyond {PIECES_MAX}"));
+    }
+    let mut price = Decimal::from_str_exact(&unit_price).map_err(|_| number("UnitPrice", &unit_price))?;
+    if price.scale() > DECIMALS_MAX {
+        price = price.normalize();
+    }
+    if price.abs() > POUNDS_MAX.into() || price.scale() > DECIMALS_MAX {
+        return Err(format!(
+            "UnitPrice {unit_price:?} is beyond {POUNDS_MAX}, or has more than {DECIMALS_MAX} decimals"
+        ));
+    }
     Ok(SourceLine {
         document: invoice_no,
         code: stock_code.trim().into(),
         description: description.split_whitespace().collect::<Vec<_>>().join(" "),
-        quantity: quantity.parse().map_err(|_| number("Quantity", &quantity))?,
-        price: Decimal::from_str_exact(&unit_price).map_err(|_| number("UnitPrice", &unit_price))?,
+        quantity: pieces,
+        price,
         time: time.and_utc(),
         customer: (!customer.is_empty()).then(|| customer.into()),
         country: country.trim().into(),

@@ -172,9 +172,56 @@ fn a_file_that_cannot_be_read_says_where() {
 }
 
 #[test]
+fn numbers_beyond_all_bounds_are_refused_by_line() {
+    let at = "2010-12-01 08:26:00";
+    let most = "79228162514264337593543950335";
+    for (quantity, price, named) in [
+        ("1000000001", "1.0", "Quantity"),
+        ("-9223372036854775808", "1.0", "Quantity"),
+        ("1", "10000000.01", "UnitPrice"),
+        ("1", "-10000001", "UnitPrice"),
+        ("9", most, "UnitPrice"),
+        ("1", "0.0000001", "UnitPrice"),
+    ] {
+        let error = refusal(&[BOUGHT, &format!("2,A,T,{quantity},{at},{price},,France")]).to_string();
+        assert!(error.contains(&format!("line 3: {named}")), "{quantity} at {price}: {error}");
+    }
+    let huge = format!("2,A,T,100000000,{at},10000000,,France");
+    let error = refusal(&[&huge, &huge]).to_string();
+    assert!(error.contains("line 3: the lines up to here come to more than 1000000000000000 together"), "{error}");
+    let plan = plan(&[&format!("2,A,T,100000000,{at},9999999.000000000,,France")]);
+    assert!(plan.accounts.balance() && plan.orders.is_empty(), "{:?}", plan.accounts);
+}
+
+#[test]
+fn what_a_document_or_a_sku_cannot_keep_is_counted() {
+    let plan = plan(&[
+        BOUGHT,
+        "1,85123A,HOLDER,6,2010-12-01 08:27:00,2.55,17850.0,United Kingdom",
+        "1,85123A,HOLDER,6,2010-12-01 08:27:00,2.55,17851.0,France",
+        "1,BANK CHARGES,Charges,1,2010-12-01 08:26:00,2.55,17850.0,United Kingdom",
+        "1,BANK-CHARGES,Charges,1,2010-12-01 08:26:00,2.55,17850.0,United Kingdom",
+        "1,BANK-CHARGES,Charges,1,2010-12-01 08:26:00,2.55,17850.0,United Kingdom",
+    ]);
+    let departures: Vec<_> = plan.accounts.departures.iter().map(|(what, count)| (*what, *count)).collect();
+    assert_eq!(
+        departures,
+        [
+            ("lines with another country than their document's first", 1),
+            ("lines with another customer than their document's first", 1),
+            ("lines with another time than their document's first", 2),
+            ("stock codes that became the SKU of another code", 1),
+        ]
+    );
+    assert!(plan.accounts.to_table().contains("not kept: 2 lines with another time"), "{}", plan.accounts.to_table());
+    assert!(plan.accounts.balance());
+}
+
+#[test]
 fn a_document_in_two_files_is_refused() {
     let (_one, first) = file(&[BOUGHT]);
     let (_two, second) = file(&[&BOUGHT.replace("85123A", "B")]);
     let error = read(&[first, second]).map(|_: Documents| ()).expect_err("two halves, or twice the same");
-    assert_eq!(error.to_string(), "document 1 is in more than one file: give each line once");
+    let error = error.to_string();
+    assert!(error.ends_with("line 2: document 1 is in more than one file: give each line once"), "{error}");
 }

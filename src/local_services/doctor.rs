@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::account::is_root;
 use crate::error::Error;
 use crate::folders;
-use crate::host::Running;
+use crate::host::{Needs, Running};
 use crate::packages::Service;
 use crate::process;
 use crate::reporter::Silent;
@@ -33,12 +33,12 @@ pub struct Finding {
     pub problem: Option<String>,
 }
 
-/// Looks, starts nothing, and changes nothing but for making the empty folders.
-pub async fn inspect(checkout: &Path) -> Result<Inspection, Error> {
+/// Looks at those that are needed, starts nothing, and changes nothing but for making the empty folders.
+pub async fn inspect(checkout: &Path, needs: Needs) -> Result<Inspection, Error> {
     let state = folders::state(checkout)?;
     let running = Running::read(&state);
     let mut findings = Vec::new();
-    for service in Service::ALL {
+    for service in needs.services() {
         findings.push(look_at(service, &running).await);
     }
     let data = if running.data.as_os_str().is_empty() {

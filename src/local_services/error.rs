@@ -14,12 +14,12 @@ pub enum Error {
     Foreign { path: PathBuf },
     #[error(
         "the servers need packages that are not installed ({packages}): install them with your package manager (Debian and Ubuntu: \
-         apt-get install {packages}), or start deploy/compose.yaml and set the servers' addresses in the configuration"
+         apt-get install {packages}), or start deploy/compose.yaml and take its servers with --config deploy/waybill.toml"
     )]
     Missing { packages: String },
     #[error(
-        "cannot install {packages}: {output}\nInstall them yourself, or start deploy/compose.yaml and set the servers' addresses in the \
-         configuration"
+        "cannot install {packages}: {output}\nInstall them yourself, or start deploy/compose.yaml and take its servers with --config \
+         deploy/waybill.toml"
     )]
     Install { packages: String, output: String },
     #[error("cannot run {program}")]

@@ -27,14 +27,16 @@ pub(crate) fn state(checkout: &Path) -> Result<PathBuf, Error> {
 }
 
 fn prepare(state: &Path) -> io::Result<()> {
-    if !state.exists() {
-        fs::create_dir_all(state)?;
-        fs::set_permissions(state, Permissions::from_mode(0o755))?;
-        fs::write(state.join(".gitignore"), "*\n")?;
-    }
+    fs::create_dir_all(state)?;
     // What another user has begun there is not for us to share: neither could stop the other's servers.
     if fs::metadata(state)?.uid() != own_uid() {
         return Err(ErrorKind::PermissionDenied.into());
+    }
+    // The folder may have been made already for other files.
+    let ignored = state.join(".gitignore");
+    if !ignored.exists() {
+        fs::set_permissions(state, Permissions::from_mode(0o755))?;
+        fs::write(ignored, "*\n")?;
     }
     OpenOptions::new().create(true).append(true).open(state.join("users.lock")).map(drop)
 }

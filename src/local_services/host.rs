@@ -37,8 +37,14 @@ pub struct Needs {
 impl Needs {
     pub const ALL: Self = Self { postgres: true, redis: true, rabbitmq: true };
     pub const POSTGRES: Self = Self { postgres: true, redis: false, rabbitmq: false };
+    pub const POSTGRES_AND_REDIS: Self = Self { postgres: true, redis: true, rabbitmq: false };
 
-    fn services(self) -> Vec<Service> {
+    #[must_use]
+    pub fn any(self) -> bool {
+        self != Self { postgres: false, redis: false, rabbitmq: false }
+    }
+
+    pub(crate) fn services(self) -> Vec<Service> {
         let wanted = |service: &Service| match service {
             Service::Postgres => self.postgres,
             Service::Redis => self.redis,

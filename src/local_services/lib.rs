@@ -28,7 +28,7 @@ pub use host::{LocalServices, Needs, Options, stop};
 pub use packages::Service;
 pub use postgres::Postgres;
 pub use private::{PrivatePostgres, PrivateRabbitMq, PrivateRedis};
-pub use rabbitmq::RabbitMq;
+pub use rabbitmq::{RabbitMq, greets_as_rabbitmq};
 pub use redis::Redis;
 pub use reporter::{Reporter, Silent};
 

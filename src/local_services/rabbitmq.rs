@@ -57,15 +57,20 @@ impl RabbitMq {
 }
 
 impl Answers for RabbitMq {
-    /// RabbitMQ listens when it has started all else; it answers the protocol's greeting with a method frame (type 1).
+    /// RabbitMQ listens when it has started all else.
     async fn answers(&self) -> bool {
-        let greeting = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
-            stream.write_all(b"AMQP\x00\x00\x09\x01").await.ok()?;
-            stream.read_u8().await.ok()
-        };
-        matches!(tokio::time::timeout(Duration::from_secs(5), greeting).await, Ok(Some(1)))
+        greets_as_rabbitmq("127.0.0.1", self.port).await
     }
+}
+
+/// Whether the protocol's greeting is answered with a method frame (type 1), as a RabbitMQ without TLS does. Logs nobody in.
+pub async fn greets_as_rabbitmq(host: &str, port: u16) -> bool {
+    let greeting = async {
+        let mut stream = TcpStream::connect((host, port)).await.ok()?;
+        stream.write_all(b"AMQP\x00\x00\x09\x01").await.ok()?;
+        stream.read_u8().await.ok()
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(5), greeting).await, Ok(Some(1)))
 }
 
 #[derive(Debug, Clone)]

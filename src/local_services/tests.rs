@@ -19,7 +19,7 @@ use crate::host::Running;
 use crate::{LocalServices, Needs, Options, Silent};
 
 const REDIS: Needs = Needs { postgres: false, redis: true, rabbitmq: false };
-const POSTGRES_AND_REDIS: Needs = Needs { postgres: true, redis: true, rabbitmq: false };
+const POSTGRES_AND_REDIS: Needs = Needs::POSTGRES_AND_REDIS;
 const HELPER: &str = "WAYBILL_TEST_CHECKOUT_TO_USE";
 const HELPER_NEEDS: &str = "WAYBILL_TEST_SERVICES_TO_USE";
 

@@ -24,7 +24,11 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub(crate) enum OpenError {
     #[error("cannot open the ledger {}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("another process holds the ledger {}", path.display())]
+    #[error(
+        "another process holds the ledger {}: stop that `waybill up`, `demo`, `import` or `simulate`; what is imported can go into \
+         a Waybill that runs with --into",
+        path.display()
+    )]
     InUse { path: PathBuf },
     #[error("cannot read line {line} of the ledger {}: move the file away to start with an empty one", path.display())]
     Unreadable { path: PathBuf, line: usize, source: serde_json::Error },

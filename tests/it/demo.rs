@@ -33,6 +33,13 @@ async fn a_demo_that_was_killed_at_any_moment_is_resumed_and_holds() {
     let shop = Shop::plan().patient().prepare().await;
     let mut random = StdRng::seed_from_u64(4);
     let mut demo = Program::start(shop.folder(), &["demo", "--orders", "150"], shop.environment());
+    let remembered = shop.folder().join("files/demo.json");
+    eventually("the run is remembered, before anything has started", PATIENCE, async || {
+        holds(remembered.exists(), || demo.log())
+    })
+    .await;
+    demo.kill();
+    demo = Program::start(shop.folder(), &["demo", "--resume", "--json"], shop.environment());
     for _ in 0..3 {
         let begun = shop.head().await;
         let moment = random.random_range(begun + 1..=EVENTS.max(begun + 2));
@@ -58,9 +65,14 @@ async fn a_shop_that_is_up_takes_orders_and_keeps_them_through_a_kill() {
     let shop = Shop::plan().patient().set("simulator.listen", "127.0.0.1:0").prepare().await;
     let mut placed = None;
     for round in 0..2 {
-        let mut up = Program::start(shop.folder(), &["up"], shop.environment());
-        up.says("Waybill is up.", PATIENCE * 2).await;
-        let link = up.says("/v1/products?q=", PATIENCE).await;
+        let arguments = if round == 0 { &["up"][..] } else { &["up", "--json"] };
+        let mut up = Program::start(shop.folder(), arguments, shop.environment());
+        let line = up.says("/v1/products?q=", PATIENCE * 2).await;
+        let link = match serde_json::from_str::<Value>(&line) {
+            Ok(links) => links["search"].as_str().expect("a link").to_owned(),
+            Err(_) => line,
+        };
+        assert_eq!(up.output().starts_with("Waybill is up."), round == 0, "{}", up.output());
         let search = &link[link.find("/v1/").expect("a link")..];
         let found = eventually("the small shop is there", PATIENCE, async || {
             let found = shop.client.get(search).await;
@@ -108,6 +120,14 @@ async fn the_other_subcommands_do_what_they_say() {
     assert_eq!(csv.code(), Some(0), "{csv:?}");
     let csv = fs::read(shop.folder().join("log.csv")).expect("it was written");
     assert_eq!(csv::Reader::from_reader(&*csv).records().filter(Result::is_ok).count(), events);
+    let again = shop.command(&["audit", "replay", "--format", "csv", "--out", "log.csv"]).await;
+    assert!(again.code() == Some(1) && again.err.contains("log.csv is there already"), "{again:?}");
+    for range in [["--to", "main:3"], ["--from", "main:3"]] {
+        let part = shop.command(&["audit", "replay", "--out", "log.ndjson", range[0], range[1]]).await;
+        assert_eq!(part.code(), Some(0), "{part:?}");
+    }
+    let joined = fs::read_to_string(shop.folder().join("log.ndjson")).expect("it was written");
+    assert_eq!(joined, replayed.out, "two parts are the whole");
     let placed_only = shop.command(&["audit", "replay", "--type", "OrderPlaced", "--from", "0"]).await;
     assert_eq!((placed_only.code(), placed_only.out.lines().count()), (Some(0), 1), "{placed_only:?}");
 

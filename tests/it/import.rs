@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::shop::{PATIENCE, Shop};
 
@@ -37,6 +37,9 @@ async fn every_line_of_december_2010_is_accounted_for_and_importing_it_again_pla
         "{accounts:#}"
     );
     assert_eq!(shop.count("OrderPlaced").await, number(&accounts["orders"], "documents"));
+    let placed = number(&accounts, "split") + number(&accounts["orders"], "documents");
+    assert_eq!(first.json()["ended"], json!({ "completed": placed }), "as the source asks");
+    assert!(first.out.contains(&format!("orders: {placed} completed\n")), "{}", first.out);
     let head = shop.head().await;
     let again = shop.command(&["import", "online-retail", path, "--json"]).await;
     assert_eq!(again.code(), Some(0), "{}\n{}", again.out, again.err);

@@ -95,6 +95,34 @@ async fn a_redis_that_is_emptied_in_the_middle_is_filled_again_by_itself() {
 }
 
 #[tokio::test]
+async fn a_read_model_that_says_otherwise_than_the_log_is_found_by_the_check() {
+    let mut shop = Shop::plan().private_redis().open().await;
+    let placed = shop.place("doubted", &Wish::new("tok_ok", "standard")).await;
+    shop.until(&placed.id, "FulfilmentCompleted").await;
+    let checked = shop.check().await;
+    assert!(checked["invariants"]["P"]["checked"].as_i64() >= Some(4), "{checked:#}");
+    let client = redis::Client::open(shop.servers.redis_url()).expect("its URL is well formed");
+    let mut redis = client.get_connection().expect("it answers");
+    let (mut altered, mut keys) =
+        (0, redis::cmd("KEYS").arg("*{order-view:g*}:documents").query::<Vec<String>>(&mut redis));
+    for key in keys.as_mut().expect("it answers") {
+        let page: Option<String> = redis::cmd("HGET").arg(&*key).arg(&placed.id).query(&mut redis).expect("it answers");
+        let Some(page) = page else { continue };
+        let page = page.replace("\"status\":\"completed\"", "\"status\":\"cancelled\"");
+        redis::cmd("HSET").arg(&*key).arg(&placed.id).arg(page).exec(&mut redis).expect("it may be altered");
+        altered += 1;
+    }
+    assert_eq!(altered, 1, "the order lies in one shard");
+    let found = shop.command(&["check", "--json"]).await;
+    assert_eq!(found.code(), Some(3), "{}\n{}", found.out, found.err);
+    let breach = found.json()["invariants"]["P"]["first_breach"].to_string();
+    let said = format!("status of {} is cancelled, and completed in the log", placed.id);
+    assert!(breach.contains(&said), "{breach}");
+    assert_eq!(shop.command(&["check", "--log-only", "--json"]).await.code(), Some(0), "the log itself is sound");
+    shop.stop().await;
+}
+
+#[tokio::test]
 async fn an_index_that_is_deleted_is_built_again_by_itself() {
     let mut shop = Shop::open().await;
     let placed = shop.place("indexed", &Wish::new("tok_ok", "standard")).await;

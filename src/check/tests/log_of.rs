@@ -169,8 +169,15 @@ impl LogOf {
         fold
     }
 
+    /// As if it went on behind the first `count` events.
+    pub(super) fn check_first(&self, count: usize) -> Report {
+        let mut fold = Fold::new(&Options::default());
+        self.0.iter().take(count).for_each(|row| fold.apply(row));
+        fold.report("main", i64::try_from(count).expect("a small log"), false)
+    }
+
     pub(super) fn check(&self) -> Report {
-        self.fold(&Options::default()).report("main", self.len())
+        self.fold(&Options::default()).report("main", self.len(), true)
     }
 }
 

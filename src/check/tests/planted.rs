@@ -53,7 +53,7 @@ fn a_log_that_ends_early_is_found() {
     let log = LogOf::completed();
     let mut fold = log.fold(&Options::default());
     fold.ends_at(log.len() + 1);
-    assert!(breach(&fold.report("main", log.len() + 1), "O").is_some());
+    assert!(breach(&fold.report("main", log.len() + 1, true), "O").is_some());
 }
 
 // --- S ---

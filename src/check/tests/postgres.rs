@@ -48,6 +48,13 @@ async fn the_log_and_the_tables_beside_it_are_judged() {
     assert_eq!(report.position, format!("main:{}", log.len()));
     assert_eq!(heard.last(), Some(&(log.0.len() as u64, log.0.len() as u64)));
 
+    let head = log.len();
+    for (from, to) in [(Some(head + 1), None), (None, Some(head + 1)), (Some(3), Some(2))] {
+        let options = Options { from, to, ..Options::default() };
+        let error = check(&pool, &options, |_, _| ()).await.expect_err("there is nothing to judge").to_string();
+        assert!(error.contains(&format!("the log ends at {head}")), "{error}");
+    }
+
     sqlx::query("UPDATE streams SET version = version + 1 WHERE stream_id = $1")
         .bind(format!("order-{ORDER}"))
         .execute(&pool)

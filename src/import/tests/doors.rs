@@ -1,7 +1,7 @@
 //! Sending a plan, against a small front door that answers as Waybill does: keys, refusals, "later".
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{BOUGHT, plan};
 use crate::import::{Options, Sent, send};
@@ -37,10 +38,16 @@ async fn answer(State(door): State<Door>, uri: Uri, headers: HeaderMap, Json(bod
         return (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)).into_response();
     }
     door.seen.lock().expect("nobody panics").insert(key, (uri.path().into(), body));
-    (StatusCode::CREATED, Json(json!({ "version": 1, "position": "main:1" }))).into_response()
+    let order_id = (uri.path() == "/v1/orders").then(|| Uuid::from_u128(1));
+    (StatusCode::CREATED, Json(json!({ "version": 1, "position": "main:1", "order_id": order_id }))).into_response()
 }
 
 async fn sent(door: &Door, lines: &[&str], open: &[u64]) -> Sent {
+    sent_and_ended(door, lines, open, "completed").await
+}
+
+/// `ending`: how all orders end.
+async fn sent_and_ended(door: &Door, lines: &[&str], open: &[u64], ending: &str) -> Sent {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let app = Router::new().fallback(answer).with_state(door.clone());
@@ -48,7 +55,8 @@ async fn sent(door: &Door, lines: &[&str], open: &[u64]) -> Sent {
     server.spawn(async move { axum::serve(listener, app).await });
     let left = Mutex::new(open.iter().copied());
     let settled = async || Ok(left.lock().expect("nobody panics").next().unwrap_or(0));
-    send(plan(lines), &Options::new(&format!("http://{address}/")), settled, |_, _, _| ())
+    let endings = async |orders: &[Uuid]| Ok(BTreeMap::from([(ending.to_owned(), orders.len() as u64)]));
+    send(plan(lines), &Options::new(&format!("http://{address}/")), settled, endings, |_, _, _| ())
         .await
         .expect("the door answers")
 }
@@ -64,6 +72,14 @@ async fn a_plan_goes_through_the_front_door_and_waits_until_all_is_settled() {
     assert_eq!(path("uci:1"), Some("/v1/orders"));
     assert_eq!(path("uci:2:1:main"), Some("/v1/inventory/main/adjustments"));
     assert_eq!(report.accepted.values().sum::<u64>(), 4);
+}
+
+#[tokio::test]
+async fn an_order_that_was_not_completed_is_no_good_end() {
+    for ending in ["cancelled", "needs attention", "under way"] {
+        let report = sent_and_ended(&Door::default(), &[BOUGHT], &[], ending).await;
+        assert_eq!((report.ended[ending], report.ok()), (1, false), "{report:?}");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ async fn all_three_start_are_used_and_stop() {
     let services = acquire(checkout.path(), Needs::ALL, 1).await;
     assert!(services.data().starts_with(checkout.path().canonicalize().expect("exists")));
 
-    let inspection = inspect(checkout.path()).await.expect("an inspection");
+    let inspection = inspect(checkout.path(), Needs::ALL).await.expect("an inspection");
     for finding in &inspection.findings {
         assert!(finding.pid.is_some() && finding.problem.is_none() && !finding.version.is_empty(), "{finding:?}");
     }
@@ -65,7 +65,7 @@ fn whoever_waits_for_servers_may_do_so_on_any_thread() {
     fn is_send(_: impl Send) {}
     is_send(LocalServices::acquire(Options::new("/"), &Silent));
     is_send(stop(Path::new("/")));
-    is_send(inspect(Path::new("/")));
+    is_send(inspect(Path::new("/"), Needs::ALL));
     is_send(PrivateRabbitMq::create());
     is_send(PrivatePostgres::create());
 }

@@ -2,8 +2,13 @@
 
 use std::{fs, net::TcpListener, time::Instant};
 
+use serde_json::Value;
+
 use super::is_calm;
-use crate::support::{program::Ended, shop::Shop};
+use crate::support::{
+    program::{Ended, Program, run},
+    shop::{PATIENCE, Shop},
+};
 
 /// Nobody listens on port 1.
 const NO_POSTGRES: &[(&str, &str)] = &[
@@ -43,6 +48,7 @@ async fn a_command_line_that_makes_no_sense_ends_with_2_and_says_which_part() {
         (&["import", "online-retail"], "PATHS"),
         (&["demo", "--orders", "0"], "0"),
         (&["demo", "--orders", "many"], "many"),
+        (&["demo", "--orders", "5", "--resume"], "--resume"),
         (&["dead-letters", "replay", "17"], "17"),
         (&["dead-letters", "list", "--limit", "-1"], "-1"),
     ];
@@ -80,10 +86,12 @@ async fn what_a_subcommand_cannot_do_ends_with_1_and_says_why() {
         (&["check", "--ledger", "http://127.0.0.1:1"], "http://127.0.0.1:1"),
         (&["check", "--ledger", "not a url"], "not a url"),
         (&["audit", "replay", "--from", "other:1"], "other"),
+        (&["audit", "replay", "--from", "main:7"], "ends at main:0"),
+        (&["audit", "replay", "--out", "garbage.csv"], "garbage.csv is there already"),
+        (&["audit", "replay", "--from", "0", "--out", "garbage.csv"], "in the middle of a line"),
         (&["audit", "replay", "--out", "/proc/none/log.ndjson"], "/proc/none/log.ndjson"),
         (&["dead-letters", "replay", nowhere], nowhere),
         (&["openapi", "--check", "none.json"], "none.json"),
-        (&["demo", "--resume"], "no demo"),
         (&["simulate", "--waybill", "nowhere"], "nowhere"),
     ];
     for (arguments, named) in cases {
@@ -114,8 +122,7 @@ async fn a_configuration_that_makes_no_sense_is_refused_by_name() {
         let mut environment = shop.environment().clone();
         environment.remove(name);
         environment.remove("WAYBILL__HTTP__LISTEN");
-        let ended =
-            crate::support::program::run(shop.folder(), &["run"], &environment, crate::support::shop::PATIENCE).await;
+        let ended = run(shop.folder(), &["run"], &environment, PATIENCE).await;
         refuses(toml, &ended, 1, named);
     }
     fs::remove_file(shop.folder().join("waybill.toml")).expect("it was written");
@@ -151,9 +158,21 @@ async fn a_server_that_is_not_there_is_told_soon_and_in_words() {
         refuses(&format!("{arguments:?} without Postgres"), &ended, 1, "cannot");
         assert!(asked.elapsed().as_secs() < 20, "{arguments:?}: {:?}", asked.elapsed());
     }
-    let ended = shop.command_with(&["doctor"], &NO_POSTGRES[..1]).await;
-    assert_eq!(ended.code(), Some(3), "{ended:#?}");
-    assert!(ended.out.contains("the configured database"), "{}", ended.out);
+    for (variable, named) in [
+        (NO_POSTGRES[0], "the configured database: cannot connect"),
+        (NO_POSTGRES[1], "the configured owner's database: cannot connect"),
+        (("WAYBILL__REDIS__URL", "redis://127.0.0.1:1"), "the configured Redis: cannot connect"),
+        (("WAYBILL__RABBITMQ__URL", "amqp://127.0.0.1:1"), "the configured RabbitMQ: nobody at 127.0.0.1:1"),
+    ] {
+        let ended = shop.command_with(&["doctor"], &[variable]).await;
+        assert_eq!(ended.code(), Some(3), "{ended:#?}");
+        assert!(ended.out.contains(named), "{}", ended.out);
+    }
+    let well = shop.command(&["doctor", "--json"]).await;
+    assert_eq!((well.code(), &well.json()["servers"]), (Some(0), &Value::Null), "{well:#?}");
+    for says in [r#""fsync":"on""#, r#""maxmemory-policy":"noeviction""#, r#""migrations pending":"0""#] {
+        assert!(well.out.contains(says), "no {says} in {}", well.out);
+    }
     for (name, url) in [
         ("WAYBILL__DATABASE__URL", "not a url"),
         ("WAYBILL__REDIS__URL", "not a url"),
@@ -173,4 +192,39 @@ async fn a_ledger_that_cannot_be_read_stops_the_simulator_and_is_named() {
     fs::write(ledgers.join("payments.ndjson"), "this is no ledger\n{}\n").expect("it can be written");
     let ended = shop.command(&["simulate", "--listen", "127.0.0.1:0"]).await;
     refuses("a corrupt ledger", &ended, 1, "payments.ndjson");
+}
+
+#[tokio::test]
+async fn a_ledger_that_another_process_holds_is_told_with_what_to_do() {
+    let shop = Shop::plan().prepare().await;
+    let mut simulator =
+        Program::start(shop.folder(), &["simulate", "--listen", "127.0.0.1:0", "--json"], shop.environment());
+    let line = simulator.says("url", PATIENCE).await;
+    let answers: Value = serde_json::from_str(&line).expect("one JSON object");
+    assert!(answers["url"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1:")), "{line}");
+    let ended = shop.command(&["demo"]).await;
+    refuses("demo beside a simulator", &ended, 1, "another process holds the ledger");
+    assert!(ended.err.contains("stop that `waybill up`"), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn whatever_only_looks_migrates_nothing_and_starts_nothing() {
+    let shop = Shop::plan().private_postgres().prepare().await;
+    let mut environment = shop.environment().clone();
+    for unnamed in ["WAYBILL__REDIS__URL", "WAYBILL__RABBITMQ__URL"] {
+        environment.remove(unnamed);
+    }
+    let looks = [&["audit", "replay"][..], &["log", "stats"], &["dead-letters", "list"]];
+    for arguments in looks.iter().chain(&looks) {
+        let ended = run(shop.folder(), arguments, &environment, PATIENCE).await;
+        refuses(&format!("{arguments:?} without a schema"), &ended, 1, "run `waybill migrate`");
+    }
+    refuses("check without a schema", &shop.command(&["check"]).await, 1, "run `waybill migrate`");
+    let doctor = shop.command(&["doctor"]).await;
+    assert!(doctor.code() == Some(3) && doctor.out.contains("run `waybill migrate`"), "{doctor:#?}");
+    for arguments in [&["migrate"][..]].iter().chain(&looks) {
+        let ended = run(shop.folder(), arguments, &environment, PATIENCE).await;
+        assert_eq!(ended.code(), Some(0), "{arguments:?}: {ended:#?}");
+    }
+    assert!(!shop.folder().join(".waybill").exists(), "Redis or RabbitMQ was started");
 }
