@@ -44,7 +44,7 @@ impl Default for LogId {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no position in a log: write it like main:1234, or 1234 for the only log")]
+#[error("{0:?} is no position in a log: write it like main:1234, or 1234 for the log that is read")]
 pub struct InvalidPosition(String);
 
 impl FromStr for LogId {
@@ -80,7 +80,7 @@ impl fmt::Display for LogId {
     }
 }
 
-/// A position together with the log it belongs to, spelt `main:1234`; a bare number means the only log.
+/// A position together with the log it belongs to, spelt `main:1234`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LogPosition {
@@ -93,22 +93,28 @@ impl LogPosition {
     pub fn new(log_id: LogId, position: Position) -> Self {
         Self { log_id, position }
     }
-}
 
-impl FromStr for LogPosition {
-    type Err = InvalidPosition;
-
-    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+    /// As a client of the log `own` spells it: a bare number means that log.
+    pub fn parse(text: &str, own: &LogId) -> Result<Self, InvalidPosition> {
         let invalid = || InvalidPosition(text.chars().take(64).collect());
         let (log_id, number) = match text.split_once(':') {
             Some((log_id, number)) => (log_id.parse().map_err(|_| invalid())?, number),
-            None => (LogId::default(), text),
+            None => (own.clone(), text),
         };
         if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(invalid());
         }
         let position = Position(number.parse().map_err(|_| invalid())?);
         Ok(Self { log_id, position })
+    }
+}
+
+impl FromStr for LogPosition {
+    type Err = InvalidPosition;
+
+    /// For who knows no log of its own: a bare number means `main`.
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        Self::parse(text, &LogId::default())
     }
 }
 
@@ -137,9 +143,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_number_means_the_only_log() {
+    fn a_bare_number_means_the_log_that_is_read() {
+        let spelt =
+            |text: &str, own: &str| LogPosition::parse(text, &own.parse()?).map(|position| position.to_string());
+        assert_eq!(spelt("17", "eu-1"), Ok("eu-1:17".into()));
+        assert_eq!(spelt("main:17", "eu-1"), Ok("main:17".into()));
         assert_eq!("17".parse::<LogPosition>().map(|position| position.to_string()), Ok("main:17".into()));
-        assert_eq!("eu-1:17".parse::<LogPosition>().map(|position| position.to_string()), Ok("eu-1:17".into()));
     }
 
     #[test]

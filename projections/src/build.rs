@@ -30,7 +30,7 @@ pub(crate) async fn open_construction<S: Store>(
     store.open(generation, cached).await
 }
 
-/// Folds up to the head of the log; again, while that moves away by more than a page.
+/// Folds up to the head of the log.
 pub(crate) async fn build_to_head<S: Store>(
     open: &mut S::Open,
     log: &Log,
@@ -38,11 +38,26 @@ pub(crate) async fn build_to_head<S: Store>(
     stop: &CancellationToken,
     progress: &mut (dyn FnMut(Position, Position) + Send),
 ) -> Result<(), ProjectionError> {
+    build_to::<S, _>(open, log, || bounded(S::NAME, log.head()), pace, stop, progress).await
+}
+
+/// Folds up to a goal; again, while that moves away by more than a page.
+pub(crate) async fn build_to<S: Store, F>(
+    open: &mut S::Open,
+    log: &Log,
+    goal: impl Fn() -> F + Send,
+    pace: Pace,
+    stop: &CancellationToken,
+    progress: &mut (dyn FnMut(Position, Position) + Send),
+) -> Result<(), ProjectionError>
+where
+    F: Future<Output = Result<Position, ProjectionError>> + Send,
+{
     loop {
-        let head = bounded(S::NAME, log.head()).await?;
-        let behind = head.0 - open.folded().position.0;
+        let goal = goal().await?;
+        let behind = goal.0 - open.folded().position.0;
         if behind > 0 {
-            catch_up(S::NAME, open, log, head, pace, stop, &mut |open| progress(open.folded().position, head)).await?;
+            catch_up(S::NAME, open, log, goal, pace, stop, &mut |open| progress(open.folded().position, goal)).await?;
         }
         if behind <= i64::from(pace.page) {
             return Ok(());

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How a rebuild goes about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RebuildOptions {
-    /// Switch even if documents differ from the live ones: after a repair of the fold, or when the live ones were altered from outside.
+    /// Switch even if documents differ from the live ones: with a new version of the fold, or when the live ones were altered from outside.
     pub accept_differences: bool,
     /// Start at the first event even if an earlier rebuild was stopped half-way.
     pub from_scratch: bool,
@@ -54,6 +54,10 @@ pub struct Certificate {
     pub generation: u32,
     /// The one that answered before; it is kept until the next rebuild.
     pub compared_with: Option<u32>,
+    /// The version of the fold that made that one; none when it could not be compared, as `compared_at`.
+    pub compared_version: Option<String>,
+    /// Where both stood. Before `to` only where another version made the one before, and nobody brought it forward.
+    pub compared_at: Option<String>,
     pub from: String,
     pub to: String,
     /// Events folded by this run.
@@ -63,10 +67,12 @@ pub struct Certificate {
     pub hash: String,
     pub duration_ms: u64,
     pub events_per_s: f64,
-    /// Count and hashes are those of the generation before, at the same position. True as well when there was none.
+    /// Count and hashes were those of the generation before, at the same position. True as well when there was none.
     pub equal: bool,
     /// Whether each document was read back and compared, besides counts and sums.
     pub documents_compared: bool,
-    /// Names of documents that differ, at most 20; empty unless differences were accepted.
+    /// Documents that differed; 0 unless differences were accepted. 1 when only counts and sums were compared.
+    pub differences_count: usize,
+    /// Their names, the first 20.
     pub differences: Vec<String>,
 }

@@ -40,11 +40,18 @@ pub enum ProjectionError {
     Misconfigured { what: &'static str },
     #[error("there is no projection {0:?}")]
     Unknown(String),
-    /// The rebuilt documents are not those that are live, although the same code made them: nothing was switched.
+    /// The rebuilt documents are not those that are live: nothing was switched. What was built is not gone on with: it would differ for ever.
     #[error(
-        "{projection}: the rebuilt generation differs from the live one in {count} documents, such as {examples:?}; nothing was switched"
+        "{projection}: the generation rebuilt by version {ours} of the fold differs from the live one, by version {built_by}, in {count} \
+         documents, such as {examples:?}; nothing was switched, and what was built is dropped: the next rebuild begins at the first event"
     )]
-    Different { projection: &'static str, count: usize, examples: Vec<String> },
+    Different { projection: &'static str, ours: u32, built_by: u32, count: usize, examples: Vec<String> },
+    /// Only where both stand at the same position can they be compared; what is built is kept.
+    #[error(
+        "{projection}: the live generation cannot be brought to where the rebuilt one is, so they were not compared and nothing was \
+         switched; from scratch, another version is compared where it stands; accepting differences replaces the live one unseen"
+    )]
+    Incomparable { projection: &'static str, source: Box<ProjectionError> },
     /// The live generation kept moving while it was to be compared.
     #[error("{projection}: the live generation did not stand still to be compared; try again")]
     Restless { projection: &'static str },
@@ -83,6 +90,7 @@ impl ProjectionError {
             | Self::Misconfigured { .. }
             | Self::Unknown(_)
             | Self::Different { .. }
+            | Self::Incomparable { .. }
             | Self::Died { .. } => Remedy::Stop,
         }
     }

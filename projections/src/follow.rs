@@ -206,6 +206,8 @@ impl<S: Store> Follower<S> {
     ) -> Result<(), ProjectionError> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut wishes = tokio::time::interval(COMMIT_GAP);
+        wishes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut last_commit, mut asked) = (Instant::now(), None::<Instant>);
         loop {
             let unwritten = open.folded().position != open.written().position;
@@ -230,6 +232,12 @@ impl<S: Store> Follower<S> {
                     (last_commit, asked) = (Instant::now(), None);
                 }
                 () = self.handle.commit_wanted(S::NAME) => asked = Some(Instant::now()),
+                // The same wish from another process.
+                _ = wishes.tick(), if unwritten && !urgent && !S::AT_ONCE => {
+                    if self.store.take_wish().await? {
+                        asked = Some(Instant::now());
+                    }
+                }
                 _ = heartbeat.tick() => {
                     let signals = open.check().await?;
                     self.heed(open, signals).await?;

@@ -91,6 +91,19 @@ impl IndexFolder {
         Ok(since.elapsed().is_ok_and(|age| age < at_most))
     }
 
+    /// Asks whoever writes, in whatever process, to commit soon. A wish more while one lies here is the same wish.
+    pub(crate) fn ask_for_commit(&self) -> io::Result<()> {
+        std::fs::File::create(self.path.join("wanted")).map(drop)
+    }
+
+    /// Whether somebody asked for a commit; takes the wish away, so that it is heard once.
+    pub(crate) fn take_wish(&self) -> io::Result<bool> {
+        match std::fs::remove_file(self.path.join("wanted")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
+    }
+
     /// The numbers of all generations that lie here.
     pub(crate) fn generations(&self) -> io::Result<Vec<Generation>> {
         let entries = match self.path.read_dir() {
@@ -176,5 +189,17 @@ mod tests {
         folder.switch_to(4).expect("written");
         folder.switch_to(4).expect("written");
         assert_eq!((folder.current().expect("readable"), folder.previous().expect("readable")), (Some(4), Some(1)));
+    }
+
+    #[test]
+    fn a_wish_for_a_commit_is_heard_once() {
+        let place = tempfile::tempdir().expect("a folder for the test");
+        let folder = IndexFolder::new(place.path(), "order-index");
+        assert!(folder.ask_for_commit().is_err(), "where nobody has built there is nobody to ask");
+        folder.switch_to(1).expect("written");
+        folder.ask_for_commit().expect("written");
+        folder.ask_for_commit().expect("written");
+        assert_eq!((folder.take_wish().expect("readable"), folder.take_wish().expect("readable")), (true, false));
+        assert_eq!(folder.generations().expect("readable"), [0; 0]);
     }
 }

@@ -124,6 +124,10 @@ where
         self.folder(IndexFolder::generations).await
     }
 
+    async fn take_wish(&self) -> Result<bool, ProjectionError> {
+        self.folder(IndexFolder::take_wish).await
+    }
+
     async fn hold(&self, at_most: Duration) -> Result<(), ProjectionError> {
         self.folder(move |folder| folder.hold(at_most)).await
     }

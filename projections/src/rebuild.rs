@@ -1,5 +1,7 @@
 //! Rebuild, blue and green: a new generation beside the one that answers, compared with it at the same position, switched in one step.
 //!
+//! The same version of the fold is compared at the head of the log, and what differs is a mistake somewhere. Another version, which this
+//! release cannot bring forward, is compared where it stands, and what differs is named: whoever wants it says so.
 //! Sends nothing and decides nothing. Stopped half-way, it resumes where it was; the generation before is kept until the next rebuild.
 
 use std::time::{Duration, Instant};
@@ -10,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Certificate, Config, CustomerOrders, OrderIndex, OrderView, ProductIndex, ProductView, Progress, ReadModel,
     RebuildOptions, StockView,
-    build::{build_to_head, building_pace, open_construction, sweep},
-    catch_up::{Pace, catch_up},
+    build::{build_to, build_to_head, building_pace, open_construction, sweep},
+    catch_up::{Pace, bounded, catch_up},
     failure::ProjectionError,
     index_generation::SearchIndexes,
     names::Generation,
@@ -35,6 +37,9 @@ const REFUSALS_MAX: u32 = 15;
 
 /// How many names of differing documents are told.
 const EXAMPLES: usize = 20;
+
+/// Told instead of names where no document is known to differ.
+const DIGESTS: &str = "(count and sum of hashes)";
 
 /// Calls a function with the store of the projection of that name.
 macro_rules! with_store {
@@ -69,11 +74,13 @@ macro_rules! with_store {
     };
 }
 
-/// Rebuilds a projection from the first event while the live one answers, and switches to it if they are equal.
+/// Rebuilds a projection from the first event while the live one answers, and switches to it if they are equal or the differences are
+/// accepted.
 ///
 /// # Errors
-/// `Unknown`: no such projection. `Different`: they are not equal; nothing was switched. `Interrupted`: stopped; the next call resumes.
-/// `Fenced` or `Locked`: another rebuild of the same projection is running.
+/// `Unknown`: no such projection. `Different`: they are not equal; nothing was switched, and the next call begins anew. `Incomparable`:
+/// nothing was switched either. `Interrupted`: stopped; the next call resumes. `Fenced` or `Locked`: another rebuild of the same projection
+/// is running.
 pub async fn rebuild(
     name: &str,
     config: &Config,
@@ -116,8 +123,12 @@ struct Rebuild<'a, S> {
     stop: &'a CancellationToken,
 }
 
+type Tell<'a> = dyn FnMut(Position, Position) + Send + 'a;
+
 /// What the comparison found.
 struct Comparison {
+    /// Where the live one stood; none when there was nothing that could be compared.
+    live: Option<Standing>,
     equal: bool,
     documents: bool,
     differences: Vec<String>,
@@ -125,9 +136,17 @@ struct Comparison {
 }
 
 impl Comparison {
-    /// There is nothing that this could be compared with.
     const fn none(equal: bool) -> Self {
-        Self { equal, documents: false, differences: Vec::new(), count: 0 }
+        Self { live: None, equal, documents: false, differences: Vec::new(), count: 0 }
+    }
+
+    fn of(live: Standing, documents: bool, mut differences: Vec<String>, digests_equal: bool) -> Self {
+        if differences.is_empty() && !digests_equal {
+            differences.push(DIGESTS.into());
+        }
+        let count = differences.len();
+        differences.truncate(EXAMPLES);
+        Self { live: Some(live), equal: count == 0, documents, differences, count }
     }
 }
 
@@ -146,19 +165,57 @@ impl<S: Store> Rebuild<'_, S> {
             let events_per_s = rate(position.0 - from.position.0, started.elapsed());
             progress(Progress { position: position.0, target: target.0, events_per_s });
         };
-        build_to_head::<S>(&mut open, self.log, building_pace(self.config), self.stop, &mut tell).await?;
+        build_to::<S, _>(&mut open, self.log, || self.goal(), self.pace(), self.stop, &mut tell).await?;
         let live = self.store.active().await?;
         let compared = match live {
             Some(live) => self.compare(live, &mut open).await,
             None => Ok(Comparison::none(true)),
         };
         let finished = match compared {
-            Ok(comparison) => self.finish(open, live, comparison, from.position, started).await,
+            Ok(comparison) => match self.accept(open, &comparison, &mut tell).await {
+                Ok(open) => self.finish(open, live, comparison, from.position, started).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         self.store.release().await?;
         sweep(&self.store).await?;
         finished
+    }
+
+    /// The head of the log; or where the live one stands, if another version made it: that is where they can be compared.
+    async fn goal(&self) -> Result<Position, ProjectionError> {
+        let head = bounded(S::NAME, self.log.head()).await?;
+        let Some(live) = self.store.active().await? else { return Ok(head) };
+        match self.store.peek(live).await {
+            Err(ProjectionError::Lost { .. }) => Ok(head),
+            Ok(live) if live.code_version == S::VERSION => Ok(head),
+            Ok(live) => Ok(head.min(live.checkpoint.position)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses what differs and was not to. What was compared with another version is brought up to date after that.
+    async fn accept(
+        &self,
+        mut open: S::Open,
+        comparison: &Comparison,
+        tell: &mut Tell<'_>,
+    ) -> Result<S::Open, ProjectionError> {
+        let Some(live) = &comparison.live else { return Ok(open) };
+        if comparison.count > 0 && !self.options.accept_differences {
+            let generation = open.generation();
+            // Gives the lock of an index back.
+            open.close().await?;
+            self.store.abandon(generation).await?;
+            let (count, examples) = (comparison.count, comparison.differences.clone());
+            let (ours, built_by) = (S::VERSION, live.code_version);
+            return Err(ProjectionError::Different { projection: S::NAME, ours, built_by, count, examples });
+        }
+        if live.code_version != S::VERSION {
+            build_to_head::<S>(&mut open, self.log, self.pace(), self.stop, tell).await?;
+        }
+        Ok(open)
     }
 
     async fn finish(
@@ -169,10 +226,7 @@ impl<S: Store> Rebuild<'_, S> {
         from: Position,
         started: Instant,
     ) -> Result<Certificate, ProjectionError> {
-        let Comparison { equal, documents: documents_compared, differences, count } = comparison;
-        if count > 0 && !self.options.accept_differences {
-            return Err(ProjectionError::Different { projection: S::NAME, count, examples: differences });
-        }
+        let Comparison { live: compared, equal, documents: documents_compared, differences, count } = comparison;
         let (generation, written, digest) = (open.generation(), open.written().clone(), open.digest());
         // Gives the lock of an index back before the projector wants it.
         open.close().await?;
@@ -181,9 +235,11 @@ impl<S: Store> Rebuild<'_, S> {
         let (events, duration) = (written.position.0 - from.0, started.elapsed());
         Ok(Certificate {
             projection: S::NAME.into(),
-            code_version: format!("{} v{}", S::NAME, S::VERSION),
+            code_version: version::<S>(S::VERSION),
             generation,
             compared_with: live,
+            compared_version: compared.as_ref().map(|live| version::<S>(live.code_version)),
+            compared_at: compared.map(|live| live.checkpoint.log_position().to_string()),
             from: events::LogPosition::new(self.log.id().clone(), from).to_string(),
             to: written.log_position().to_string(),
             events,
@@ -193,6 +249,7 @@ impl<S: Store> Rebuild<'_, S> {
             events_per_s: rate(events, duration),
             equal,
             documents_compared,
+            differences_count: count,
             differences,
         })
     }
@@ -212,8 +269,8 @@ impl<S: Store> Rebuild<'_, S> {
         Err(ProjectionError::Restless { projection: S::NAME })
     }
 
-    /// Waits until the live generation is not behind the new one; brings it forward where no projector does. False: it is not one that
-    /// could be compared, because it is lost or was built by another version.
+    /// Waits until the live generation is not behind the new one; brings it forward where no projector does. False: it cannot be compared,
+    /// because it is lost, or cannot be brought forward and is to be replaced all the same.
     async fn live_reaches(&self, live: Generation, wanted: Position) -> Result<bool, ProjectionError> {
         let (mut last, mut unmoved, mut refusals) = (None, 0, 0);
         loop {
@@ -221,9 +278,6 @@ impl<S: Store> Rebuild<'_, S> {
                 Err(ProjectionError::Lost { .. }) => return Ok(false),
                 outcome => outcome?,
             };
-            if standing.code_version != S::VERSION {
-                return Ok(false);
-            }
             if standing.whole && standing.checkpoint.position >= wanted {
                 return Ok(true);
             }
@@ -235,11 +289,14 @@ impl<S: Store> Rebuild<'_, S> {
                     Err(ProjectionError::Fenced { .. } | ProjectionError::Locked { .. }) if refusals < REFUSALS_MAX => {
                         (unmoved, refusals) = (0, refusals + 1);
                     }
-                    // What stands there comes of another history; whoever accepts differences replaces it.
-                    Err(ProjectionError::Log { source: LogError::HistoryChanged { .. }, .. })
-                        if self.options.accept_differences =>
-                    {
-                        return Ok(false);
+                    // What stands there comes of another history or another fold; whoever accepts differences replaces it.
+                    Err(
+                        source @ (ProjectionError::Log { source: LogError::HistoryChanged { .. }, .. }
+                        | ProjectionError::Outdated { .. }),
+                    ) => {
+                        let incomparable =
+                            ProjectionError::Incomparable { projection: S::NAME, source: Box::new(source) };
+                        return if self.options.accept_differences { Ok(false) } else { Err(incomparable) };
                     }
                     outcome => outcome?,
                 }
@@ -268,31 +325,19 @@ impl<S: Store> Rebuild<'_, S> {
         let digests_equal = standing.digest == open.digest() && standing.checkpoint == *open.written();
         let few = usize::try_from(open.digest().count.max(standing.digest.count))
             .is_ok_and(|count| count <= self.options.compare_documents_max);
-        let comparison = if few {
-            self.compare_documents(live, open.generation(), digests_equal).await?
-        } else {
-            let count = usize::from(!digests_equal);
-            let differences = if digests_equal { Vec::new() } else { vec!["(count and sum of hashes)".into()] };
-            Comparison { equal: digests_equal, documents: false, differences, count }
-        };
+        let differences = if few { self.differences(live, open.generation()).await? } else { Vec::new() };
         let unmoved = self.store.peek(live).await? == standing;
-        Ok(unmoved.then_some(comparison))
+        Ok(unmoved.then(|| Comparison::of(standing, few, differences, digests_equal)))
     }
 
-    async fn compare_documents(
-        &self,
-        live: Generation,
-        new: Generation,
-        digests_equal: bool,
-    ) -> Result<Comparison, ProjectionError> {
+    /// Names of the documents that are in one only, or not the same in both.
+    async fn differences(&self, live: Generation, new: Generation) -> Result<Vec<String>, ProjectionError> {
         let (old, new) = (self.store.contents(live).await?, self.store.contents(new).await?);
         let changed = new.iter().filter(|(name, hash)| old.get(*name) != Some(hash)).map(|(name, _)| name);
         let gone = old.keys().filter(|name| !new.contains_key(*name));
         let mut differences = changed.chain(gone).cloned().collect::<Vec<_>>();
         differences.sort_unstable();
-        let count = differences.len().max(usize::from(!digests_equal));
-        differences.truncate(EXAMPLES);
-        Ok(Comparison { equal: count == 0, documents: true, differences, count })
+        Ok(differences)
     }
 
     /// Two looks in a row that see the same.
@@ -312,6 +357,10 @@ impl<S: Store> Rebuild<'_, S> {
     fn pace(&self) -> Pace {
         building_pace(self.config)
     }
+}
+
+fn version<S: Store>(version: u32) -> String {
+    format!("{} v{version}", S::NAME)
 }
 
 fn rate(events: i64, duration: Duration) -> f64 {

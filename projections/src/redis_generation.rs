@@ -44,6 +44,12 @@ struct ShardWrite {
     members: Vec<String>,
 }
 
+impl ShardWrite {
+    fn is_empty(&self) -> bool {
+        self.documents.is_empty() && self.removed.is_empty() && self.members.is_empty()
+    }
+}
+
 impl<M: ReadModel> RedisGeneration<M> {
     pub(crate) async fn open(
         redis: Redis,
@@ -107,7 +113,7 @@ impl<M: ReadModel> RedisGeneration<M> {
         Ok(())
     }
 
-    /// Sorts what is pending by shard and brings the digests up to date.
+    /// Sorts what is pending by shard and brings the digests up to date. A shard in which nothing changed is not written.
     fn shard_writes(&mut self) -> Result<Vec<(usize, ShardAt, ShardWrite)>, ProjectionError> {
         let mut writes = (0..SHARDS).map(|_| None::<ShardWrite>).collect::<Vec<_>>();
         let mut after = self.shards.clone();
@@ -154,7 +160,7 @@ impl<M: ReadModel> RedisGeneration<M> {
             // After a crash a shard may be ahead of what is folded so far: what it holds it holds.
             let position = self.folded.position.max(self.shards[shard].position);
             let next = ShardAt { position, digest: after[shard].digest };
-            write.map(|write| (shard, next, write))
+            write.filter(|write| !write.is_empty()).map(|write| (shard, next, write))
         });
         Ok(writes.collect())
     }

@@ -184,6 +184,10 @@ impl<M: ReadModel> Store for RedisViews<M> {
         Ok(numbers.into_iter().zip(there).filter(|(_, there)| *there).map(|(number, _)| number).collect())
     }
 
+    async fn take_wish(&self) -> Result<bool, ProjectionError> {
+        Ok(false)
+    }
+
     async fn hold(&self, at_most: Duration) -> Result<(), ProjectionError> {
         let millis = u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX);
         let mut write = pipe();

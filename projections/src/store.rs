@@ -39,6 +39,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Every generation that takes room.
     fn generations(&self) -> impl Future<Output = Result<Vec<Generation>, ProjectionError>> + Send;
 
+    /// Whether a reader in another process asked for a commit since this was last asked. Never, where each page is written at once.
+    fn take_wish(&self) -> impl Future<Output = Result<bool, ProjectionError>> + Send;
     /// Asks the projector, wherever it runs, to stand still for at most this long.
     fn hold(&self, at_most: Duration) -> impl Future<Output = Result<(), ProjectionError>> + Send;
     fn release(&self) -> impl Future<Output = Result<(), ProjectionError>> + Send;

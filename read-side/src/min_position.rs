@@ -3,6 +3,7 @@
 use events::LogPosition;
 use http_api::MinPosition;
 use projections::{Read, ReadError, SearchIndex, View};
+use tokio::time::{Instant, timeout_at};
 
 use crate::ReadSide;
 
@@ -46,7 +47,8 @@ impl ReadSide {
         }
     }
 
-    /// From a search index. Waits first: the wish makes it commit.
+    /// From a search index. Waits first: the wish makes it commit. The wait for a turn comes out of the same budget; who has none left
+    /// still takes a turn that is free.
     pub(crate) async fn search<T, F>(
         &self,
         index: SearchIndex,
@@ -56,12 +58,18 @@ impl ReadSide {
     where
         F: Future<Output = Result<Read<T>, ReadError>>,
     {
+        let deadline = Instant::now() + min.budget;
         if let Some(wanted) = &min.wanted {
             self.parts.search.wait_for(index, wanted, min.budget).await?;
         }
-        let _turn = self.searches.acquire().await.expect("the semaphore is never closed");
+        let turn = timeout_at(deadline, self.searches.acquire()).await.map_err(|_| too_many())?;
+        let _turn = turn.expect("the semaphore is never closed");
         search().await
     }
+}
+
+fn too_many() -> ReadError {
+    ReadError::Unavailable { store: "the search index", source: "too many search at once".into() }
 }
 
 /// Positions of different logs tell nothing of each other.

@@ -16,7 +16,7 @@ use crate::{config::Config, servers::Servers};
 pub(crate) struct Args {
     #[arg(value_parser = PossibleValuesParser::new(PROJECTIONS))]
     name: String,
-    /// Switches even if documents differ from the live ones, and names them.
+    /// Switches even if documents differ from the live ones, because of a new version or damage, and names them.
     #[arg(long)]
     accept_differences: bool,
     /// Starts at the first event even if an earlier rebuild was stopped half-way.
@@ -83,20 +83,27 @@ pub(super) async fn rebuild(
 /// The certificate, for a person.
 pub(super) fn table(certificate: &Certificate) -> Table {
     let mut table = output::table();
-    let equal = match (certificate.compared_with, certificate.equal) {
-        (None, _) => "there was none before".to_owned(),
-        (Some(before), true) => format!("equal to generation {before}"),
-        (Some(before), false) => {
-            format!("differs from generation {before}, accepted: {}", certificate.differences.join(", "))
-        }
-    };
     table.add_row(["read model", &certificate.projection]);
     table.add_row(["code", &certificate.code_version]);
     table.add_row(["log", &format!("{} to {}", certificate.from, certificate.to)]);
     table.add_row(["events", &format!("{} ({:.0} a second)", certificate.events, certificate.events_per_s)]);
     table.add_row(["documents", &certificate.documents.to_string()]);
     table.add_row(["hash", &certificate.hash]);
-    table.add_row(["compared", &equal]);
+    table.add_row(["compared", &compared(certificate)]);
     table.add_row(["took", &format!("{} ms", certificate.duration_ms)]);
     table
+}
+
+fn compared(certificate: &Certificate) -> String {
+    let Some(before) = certificate.compared_with else { return "there was none before".into() };
+    let (Some(version), Some(at)) = (&certificate.compared_version, &certificate.compared_at) else {
+        return format!("generation {before} could not be compared");
+    };
+    let before = format!("generation {before} ({version}) at {at}");
+    if certificate.equal {
+        return format!("equal to {before}");
+    }
+    let (count, names) = (certificate.differences_count, certificate.differences.join(", "));
+    let more = if count > certificate.differences.len() { ", ..." } else { "" };
+    format!("{count} differ from {before}, accepted: {names}{more}")
 }

@@ -29,6 +29,10 @@ pub struct Json<T>(pub T);
 #[derive(Debug, Clone)]
 pub struct HashedJson<T>(pub T, pub String);
 
+/// A body as it came, within the bound on its size: for who must check it before it is decoded.
+#[derive(Debug, Clone)]
+pub struct RawBody(pub Bytes);
+
 /// Ids out of the path.
 #[derive(Debug, Clone)]
 pub struct Path<T>(pub T);
@@ -59,6 +63,20 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate<Context = ()>> FromRequest<S
     }
 }
 
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let read = Bytes::from_request(request, state).await;
+        read.map(Self).map_err(|rejection: BytesRejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Problem::new(Code::BodyTooLarge, "the body is larger than this endpoint takes")
+            }
+            _ => Problem::malformed("the body broke off"),
+        })
+    }
+}
+
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
@@ -69,12 +87,7 @@ async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
     if !is_json(request.headers()) {
         return Err(Problem::new(Code::UnsupportedMediaType, "send Content-Type: application/json"));
     }
-    Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(Code::BodyTooLarge, "the body is larger than this endpoint takes")
-        }
-        _ => Problem::malformed("the body broke off"),
-    })
+    RawBody::from_request(request, state).await.map(|RawBody(body)| body)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -1,12 +1,12 @@
 //! Waybill's own headers, each checked once, here.
 
-use std::{convert::Infallible, str::FromStr, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRef, FromRequestParts},
     http::{HeaderName, HeaderValue, request::Parts},
 };
-use events::{Actor, LogPosition, Role};
+use events::{Actor, LogId, LogPosition, Role};
 use serde::{Deserialize, de::value::StrDeserializer};
 use utoipa::IntoParams;
 
@@ -77,7 +77,8 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 #[derive(Debug, Clone, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct MinPosition {
-    /// The answer must reflect this position at least: take it from `Waybill-Position` of your command's answer.
+    /// The answer must reflect this position at least: take it from `Waybill-Position` of your command's answer. A bare
+    /// number is a position of the log that is served.
     #[param(rename = "Waybill-Min-Position", value_type = Option<String>, example = "main:1234")]
     pub wanted: Option<LogPosition>,
     /// How long to wait for that, in milliseconds; then 504.
@@ -85,12 +86,16 @@ pub struct MinPosition {
     pub budget: Duration,
 }
 
-impl<S: Sync> FromRequestParts<S> for MinPosition {
+/// The state knows which log is served.
+impl<S: Sync> FromRequestParts<S> for MinPosition
+where
+    LogId: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let wanted = once(parts, &MIN_POSITION)?
-            .map(LogPosition::from_str)
+            .map(|text| LogPosition::parse(text, &LogId::from_ref(state)))
             .transpose()
             .map_err(|error| Problem::malformed_header("Waybill-Min-Position", &error.to_string()))?;
         let budget = once(parts, &WAIT_MS)?.map_or(Ok(WAIT_DEFAULT), |text| {
@@ -153,13 +158,13 @@ mod tests {
 
     use super::*;
 
-    async fn read<T: FromRequestParts<()>>(headers: &[(&str, &str)]) -> Result<T, T::Rejection> {
+    async fn read<T: FromRequestParts<LogId>>(headers: &[(&str, &str)]) -> Result<T, T::Rejection> {
         let mut request = Request::builder();
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).expect("well-formed headers").into_parts();
-        T::from_request_parts(&mut parts, &()).await
+        T::from_request_parts(&mut parts, &"eu".parse().expect("a log id")).await
     }
 
     #[tokio::test]
@@ -186,6 +191,14 @@ mod tests {
         }
         let default = read::<MinPosition>(&[]).await.expect("both are optional");
         assert_eq!(default, MinPosition { wanted: None, budget: WAIT_DEFAULT });
+    }
+
+    #[tokio::test]
+    async fn a_bare_position_is_one_of_the_log_that_is_served() {
+        for (text, meant) in [("7", "eu:7"), ("main:7", "main:7")] {
+            let read = read::<MinPosition>(&[("waybill-min-position", text)]).await.expect("a position");
+            assert_eq!(read.wanted.expect("it was sent").to_string(), meant);
+        }
     }
 
     #[tokio::test]

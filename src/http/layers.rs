@@ -29,7 +29,7 @@ use crate::{Code, HttpMetrics, Problem, REQUEST_ID};
 /// Bounds on one request and on all of them together.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// From the first byte of the headers to the first byte of the answer.
+    /// From the end of the headers to the first byte of the answer; [`crate::serve`] bounds the time for the headers.
     pub time: Duration,
     pub body_bytes: usize,
     pub uri_bytes: usize,

@@ -20,7 +20,7 @@ mod tests;
 pub use code::Code;
 pub use docs::docs;
 pub use etag::{ETag, IfMatch, IfNoneMatch};
-pub use extract::{HashedJson, Json, Path, Query, decode};
+pub use extract::{HashedJson, Json, Path, Query, RawBody, decode};
 pub use headers::{
     ActorHeader, DEGRADED, IDEMPOTENCY_KEY, IdempotencyKey, MIN_POSITION, MinPosition, POSITION, REQUEST_ID,
     Traceparent, WAIT_MS, position_header,

@@ -7,16 +7,23 @@ use axum::{
     routing::{get, post},
 };
 use events::{Clock as _, LogPosition, Position, SystemClock, SystemIds};
+use futures_util::future::join_all;
 use prometheus_client::registry::Registry;
 use reqwest::{Client, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     Code, HashedJson, HttpMetrics, IdempotencyKey, Json, Limits, Path, Problem, Query, ReadinessCheck, docs, health,
-    serve, with_standard_layers,
+    serve::{Bounds, serve_within},
+    with_standard_layers,
 };
 
 #[derive(Debug, Deserialize, garde::Validate)]
@@ -77,6 +84,10 @@ struct Server {
 
 impl Server {
     async fn start(limits: Limits) -> Self {
+        Self::start_within(Bounds::default(), limits).await
+    }
+
+    async fn start_within(bounds: Bounds, limits: Limits) -> Self {
         let mut registry = Registry::default();
         let metrics = HttpMetrics::register(&mut registry);
         let api = Router::new()
@@ -98,12 +109,19 @@ impl Server {
         let base = format!("http://{}", listener.local_addr().expect("bound"));
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, router, stop.clone(), Duration::from_millis(200)));
+        tasks.spawn(serve_within(bounds, listener, router, stop.clone(), Duration::from_millis(200)));
         Self { base, client: Client::new(), tasks, _stop: stop.drop_guard() }
     }
 
     async fn get(&self, path: &str) -> Response {
         self.client.get(format!("{}{path}", self.base)).send().await.expect("the server answers")
+    }
+
+    /// A connection that has said these bytes.
+    async fn say(&self, bytes: &[u8]) -> TcpStream {
+        let mut connection = TcpStream::connect(self.base.trim_start_matches("http://")).await.expect("it listens");
+        connection.write_all(bytes).await.expect("the connection is open");
+        connection
     }
 
     async fn post(&self, path: &str, body: &str) -> Response {
@@ -290,6 +308,42 @@ async fn every_code_is_explained_where_its_type_leads() {
     insta::assert_debug_snapshot!(catalogue.collect::<Vec<_>>());
 }
 
+const ASK: &str = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn who_connects_and_does_not_ask_to_the_end_is_disconnected() {
+    let bounds = Bounds { asking: Duration::from_millis(100), ..Bounds::default() };
+    let server = Server::start_within(bounds, Limits { time: Duration::from_millis(300), ..Limits::default() }).await;
+    let server = &server;
+    let half = "GET /livez HTTP/1.1\r\nHost: x\r\nX-Half:";
+    let (kept_alive, and_half) = (ASK.to_owned(), format!("{ASK}{half}"));
+    let of_http2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let clients = [("", 0), ("PRI", 0), (of_http2, 0), (half, 0), (&*kept_alive, 1), (&*and_half, 1)];
+    let disconnected = clients.map(async |(said, answers)| {
+        let mut connection = server.say(said.as_bytes()).await;
+        let mut heard = Vec::new();
+        let ended = timeout(PATIENCE, connection.read_to_end(&mut heard)).await;
+        assert!(ended.is_ok(), "the server still waits for the rest of {said:?}");
+        assert_eq!(String::from_utf8_lossy(&heard).matches("HTTP/1.1 200").count(), answers, "{said:?}");
+    });
+    join_all(disconnected).await;
+    let slow = server.get("/stuck").await;
+    assert_eq!(problem(slow).await["code"], "timed-out", "who has asked may wait");
+}
+
+#[tokio::test]
+async fn one_connection_too_many_waits_for_its_turn() {
+    let server = Server::start_within(Bounds { connections: 1, ..Bounds::default() }, Limits::default()).await;
+    let (mut first, mut answer) = (server.say(ASK.as_bytes()).await, [0; 12]);
+    first.read_exact(&mut answer).await.expect("an answer");
+    let mut second = server.say(ASK.as_bytes()).await;
+    assert!(timeout(Duration::from_millis(50), second.read_exact(&mut answer)).await.is_err(), "it was not its turn");
+    drop(first);
+    let answered = timeout(PATIENCE, second.read_exact(&mut answer)).await;
+    assert!(matches!(answered, Ok(Ok(_))) && answer == *b"HTTP/1.1 200", "{answered:?}");
+}
+
 #[tokio::test]
 async fn shutdown_waits_for_requests_no_longer_than_agreed() {
     let mut server = Server::start(Limits::default()).await;
@@ -298,6 +352,6 @@ async fn shutdown_waits_for_requests_no_longer_than_agreed() {
     let answered = server.get("/livez").await.text().await;
     assert_eq!(answered.expect("text"), "ok\n");
     drop(server._stop);
-    let ended = tokio::time::timeout(Duration::from_secs(5), server.tasks.join_next()).await;
+    let ended = timeout(PATIENCE, server.tasks.join_next()).await;
     assert!(matches!(ended, Ok(Some(Ok(Ok(()))))), "{ended:?}");
 }

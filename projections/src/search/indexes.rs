@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{OrderHits, OrderSearch, ProductHits, ProductSearch, orders, products, query};
 use crate::{
-    Config, Handle, OrderIndex, ProductIndex, Read, ReadError, ReadModel,
+    Config, Handle, OrderIndex, ProductIndex, ProjectionState, Read, ReadError, ReadModel,
     checkpoint_text::Head,
     index_folder::{IndexFolder, IndexSchema},
     model::SearchModel,
@@ -64,7 +64,8 @@ impl SearchIndex {
 }
 
 impl Indexes {
-    /// With the `handle` of a projector in the same process, waiting for a position makes it commit early.
+    /// With the `handle` of a projector in the same process, waiting for a position makes that one commit early; else the wish is left
+    /// in the index's folder, for the projector in whatever process.
     #[must_use]
     pub fn new(config: &Config, log_id: LogId, handle: Option<Handle>) -> Self {
         Self {
@@ -114,7 +115,7 @@ impl Indexes {
         .await
     }
 
-    /// Waits until an index has reached `wanted`, at most for `budget`; asks a projector in the same process to commit.
+    /// Waits until an index has reached `wanted`, at most for `budget`; asks the projector to commit.
     ///
     /// # Errors
     /// `Behind`: it has not; it says up to where it is. `OtherLog`: `wanted` is no position of this log.
@@ -127,14 +128,31 @@ impl Indexes {
         let watched = self.handle.as_ref().map(|handle| handle.watch(index.name()));
         let look = || async {
             let reached = self.position(index).await?;
-            if reached.position < wanted.position
-                && let Some(handle) = &self.handle
-            {
-                handle.ask_for_commit(index.name());
+            if reached.position < wanted.position {
+                self.ask_for_commit(index).await;
             }
             Ok(reached)
         };
         wait::until(index.name(), &self.log_id, wanted, budget, POLL, watched, look).await
+    }
+
+    /// A wish that does not get through costs no more than the wait for the next commit by itself.
+    async fn ask_for_commit(&self, index: SearchIndex) {
+        let name = index.name();
+        match &self.handle {
+            Some(handle) if handle.state(name) == ProjectionState::Following => handle.ask_for_commit(name),
+            // One that does not follow is not the one that writes.
+            Some(_) | None => {
+                let folder = match index {
+                    SearchIndex::Products => self.products.folder.clone(),
+                    SearchIndex::Orders => self.orders.folder.clone(),
+                };
+                let asked = tokio::task::spawn_blocking(move || folder.ask_for_commit()).await;
+                if let Ok(Err(error)) = asked {
+                    tracing::debug!(index = name, %error, "a wish for a commit could not be left in the folder");
+                }
+            }
+        }
     }
 
     async fn room(&self) -> Result<SemaphorePermit<'_>, ReadError> {

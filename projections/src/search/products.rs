@@ -255,3 +255,61 @@ pub(crate) fn counts(results: &AggregationResults, name: &str) -> Vec<FacetCount
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use events::{Currency, Money, Position, product::ProductKind};
+    use tantivy::{Index, TantivyDocument};
+
+    use super::*;
+    use crate::{ProductDocument, model::SearchModel, search::query::register};
+
+    fn mug(number: usize) -> IndexedProduct {
+        let product = ProductDocument {
+            sku: format!("mug-{number}").parse().expect("a SKU"),
+            kind: ProductKind::Goods,
+            name: "Mug".into(),
+            description: String::new(),
+            categories: Vec::new(),
+            attributes: Default::default(),
+            price: Money::new(100, Currency::GBP),
+            listed: true,
+            listed_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+            version: 1,
+            position: Position(1),
+        };
+        IndexedProduct { product: Some(product), available: 1 }
+    }
+
+    #[test]
+    fn pages_by_relevance_end_at_the_bound_and_every_cursor_leads_on() {
+        let schema = IndexSchema::<ProductIndex>::new();
+        let index = Index::create_in_ram(schema.schema.clone());
+        register(&index);
+        let mut writer = index.writer_with_num_threads(1, 20_000_000).expect("memory");
+        for number in 0..MAX_RANK + 10 {
+            let (product, mut document) = (mug(number), TantivyDocument::default());
+            document.add_bytes(schema.document, &serde_json::to_vec(&product).expect("plain data"));
+            ProductIndex::fill(&schema.fields, &product, &mut document);
+            writer.add_document(document).expect("memory");
+        }
+        writer.commit().expect("memory");
+        let searcher = index.reader().expect("memory").searcher();
+        // One page ends at the bound, the other would reach beyond it.
+        for limit in [100, 99] {
+            let mut wanted = ProductSearch { text: Some("mug".into()), limit, ..ProductSearch::default() };
+            let mut found = 0;
+            loop {
+                let Ok(page) = search(&searcher, &schema, &wanted) else { panic!("no page behind {found} hits") };
+                found += page.items.len();
+                wanted.after = page.next;
+                if wanted.after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, MAX_RANK, "pages of {limit}");
+        }
+    }
+}

@@ -38,6 +38,23 @@ async fn an_order_just_placed_is_read_by_who_placed_it() {
 }
 
 #[tokio::test]
+async fn a_search_that_waits_in_another_process_is_not_kept_waiting_for_the_next_commit() {
+    let mut shop = Shop::open().await;
+    shop.config.commit_interval_ms = 600_000;
+    let projector = shop.projector();
+    let position = shop.append(vec![life::place(1)]).await;
+    projector.reaches(&position).await;
+    let other_process = shop.indexes();
+    for n in 2..5 {
+        let position = shop.append(vec![life::place(n)]).await;
+        for index in SearchIndex::ALL {
+            other_process.wait_for(index, &position, Duration::from_secs(20)).await.expect("it commits early");
+        }
+    }
+    projector.stop().await;
+}
+
+#[tokio::test]
 async fn a_customers_orders_come_newest_first_page_by_page() {
     let mut shop = Shop::open().await;
     let projector = shop.projector();

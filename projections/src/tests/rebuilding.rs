@@ -8,7 +8,45 @@ use crate::{
 };
 
 async fn rebuilt(shop: &Shop, name: &str) -> Result<Certificate, ProjectionError> {
-    rebuild(name, &shop.config, &shop.log, &RebuildOptions::default(), &mut |_| (), &CancellationToken::new()).await
+    rebuilt_with(shop, name, RebuildOptions::default()).await
+}
+
+async fn rebuilt_with(shop: &Shop, name: &str, options: RebuildOptions) -> Result<Certificate, ProjectionError> {
+    rebuild(name, &shop.config, &shop.log, &options, &mut |_| (), &CancellationToken::new()).await
+}
+
+async fn stopped_at(shop: &Shop, name: &str, position: i64) {
+    let stop = CancellationToken::new();
+    let mut stop_soon = |progress: Progress| {
+        if progress.position >= position {
+            stop.cancel();
+        }
+    };
+    let options = RebuildOptions::default();
+    let error = rebuild(name, &shop.config, &shop.log, &options, &mut stop_soon, &stop).await.expect_err("stopped");
+    assert!(matches!(error, ProjectionError::Interrupted { .. }), "{error}");
+}
+
+/// Takes an order's document out of a generation of the order view, behind everybody's back.
+async fn lose_document(shop: &Shop, generation: u32, n: u128) {
+    let id = life::order_id(n).to_string();
+    let shard = crate::names::shard_of(&id);
+    shop.redis(&["HDEL", &format!("test:{{order-view:g{generation}:{shard:02}}}:documents"), &id]).await;
+}
+
+/// Makes the first generation of the order index one of the release before.
+fn age_index(shop: &Shop) {
+    let meta = shop.config.index_dir.join("order-index/g1/meta.json");
+    let text = std::fs::read_to_string(&meta).expect("it is committed");
+    std::fs::write(meta, text.replace(" v1 ", " v0 ")).expect("writable");
+}
+
+/// Makes the first generation of the order view one of the release before.
+async fn age(shop: &Shop) {
+    let head = "test:{order-view:g1}:head";
+    let redis::Value::BulkString(text) = shop.redis(&["GET", head]).await else { panic!("there is a head") };
+    let older = String::from_utf8(text).expect("text").replace(" v1", " v0");
+    shop.redis(&["SET", head, &older]).await;
 }
 
 #[tokio::test]
@@ -80,18 +118,81 @@ async fn a_document_altered_from_outside_is_found_and_repaired_only_on_request()
     shop.append((0..10).flat_map(life::completed).collect()).await;
     rebuilt(&shop, "order-view").await.expect("built");
     let id = life::order_id(3);
-    let shard = crate::names::shard_of(&id.to_string());
-    let key = format!("test:{{order-view:g1:{shard:02}}}:documents");
-    shop.redis(&["HDEL", &key, &id.to_string()]).await;
+    lose_document(&shop, 1, 3).await;
     let error = rebuilt(&shop, "order-view").await.expect_err("they differ");
     let ProjectionError::Different { count, examples, .. } = &error else { panic!("{error}") };
     assert_eq!((*count, examples), (1, &vec![id.to_string()]));
     assert_eq!(shop.views().order(id).await.expect("the old one goes on answering").value, None);
     let options = RebuildOptions { accept_differences: true, ..RebuildOptions::default() };
-    let certificate =
-        rebuild("order-view", &shop.config, &shop.log, &options, &mut |_| (), &CancellationToken::new()).await;
-    assert_eq!(certificate.expect("accepted").differences, vec![id.to_string()]);
+    let certificate = rebuilt_with(&shop, "order-view", options).await.expect("accepted");
+    assert_eq!((certificate.equal, certificate.differences_count), (false, 1));
+    assert_eq!(certificate.differences, vec![id.to_string()]);
     assert!(shop.views().order(id).await.expect("built").value.is_some());
+}
+
+#[tokio::test]
+async fn what_differed_is_not_gone_on_with() {
+    let mut shop = Shop::open().await;
+    shop.append((0..30).flat_map(life::completed).collect()).await;
+    rebuilt(&shop, "order-view").await.expect("built");
+    stopped_at(&shop, "order-view", 500).await;
+    lose_document(&shop, 2, 0).await;
+    let error = rebuilt(&shop, "order-view").await.expect_err("it resumes, and differs");
+    assert!(matches!(error, ProjectionError::Different { count: 1, .. }), "{error}");
+    assert!(error.to_string().contains("what was built is dropped"), "{error}");
+    let certificate = rebuilt(&shop, "order-view").await.expect("it begins anew");
+    assert_eq!((certificate.equal, certificate.events, certificate.generation), (true, 30 * 33, 3));
+}
+
+#[tokio::test]
+async fn what_differs_from_another_version_is_counted_and_named_and_switched_to_only_on_request() {
+    let mut shop = Shop::open().await;
+    let before = shop.append((0..30).flat_map(life::completed).collect()).await;
+    rebuilt(&shop, "order-view").await.expect("built");
+    for n in 0..25 {
+        lose_document(&shop, 1, n).await;
+    }
+    age(&shop).await;
+    // Nobody runs the release before any more: what it left is compared where it stands.
+    let position = shop.append(life::completed(50)).await;
+    let error = rebuilt(&shop, "order-view").await.expect_err("not accepted");
+    let ProjectionError::Different { ours: 1, built_by: 0, count: 25, examples, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(examples.len(), 20);
+    assert_eq!(shop.views().position(View::Order).await.expect("the old one goes on answering"), before);
+    let options = RebuildOptions { accept_differences: true, ..RebuildOptions::default() };
+    let certificate = rebuilt_with(&shop, "order-view", options).await.expect("accepted");
+    assert_eq!((certificate.equal, certificate.documents_compared), (false, true));
+    assert_eq!((certificate.differences_count, &certificate.differences), (25, examples));
+    assert_eq!(certificate.compared_version.as_deref(), Some("order-view v0"));
+    assert_eq!((certificate.compared_at, certificate.to), (Some(before.to_string()), position.to_string()));
+    assert_eq!(shop.views().position(View::Order).await.expect("built"), position);
+}
+
+#[tokio::test]
+async fn another_version_that_says_the_same_needs_no_request() {
+    let mut shop = Shop::open().await;
+    let before = shop.append((0..10).flat_map(life::completed).collect()).await;
+    for name in ["order-view", "order-index"] {
+        rebuilt(&shop, name).await.expect("built");
+    }
+    let position = shop.append((10..20).flat_map(life::completed).collect()).await;
+    // Half built by this release, and already beyond what the one before has left.
+    for name in ["order-view", "order-index"] {
+        stopped_at(&shop, name, 500).await;
+    }
+    age(&shop).await;
+    age_index(&shop);
+    for name in ["order-view", "order-index"] {
+        let error = rebuilt(&shop, name).await.expect_err("they never stand at the same position");
+        assert!(matches!(error, ProjectionError::Incomparable { .. }), "{error}");
+        let options = RebuildOptions { from_scratch: true, ..RebuildOptions::default() };
+        let certificate = rebuilt_with(&shop, name, options).await.expect("equal");
+        assert_eq!((certificate.equal, certificate.differences_count, certificate.documents), (true, 0, 20));
+        assert_eq!(certificate.compared_version, Some(format!("{name} v0")));
+        assert_eq!((certificate.compared_at, certificate.to), (Some(before.to_string()), position.to_string()));
+    }
 }
 
 #[tokio::test]
@@ -99,15 +200,7 @@ async fn a_rebuild_that_was_stopped_resumes() {
     let mut shop = Shop::open().await;
     shop.append((0..50).flat_map(life::completed).collect()).await;
     for name in ["order-view", "order-index"] {
-        let stop = CancellationToken::new();
-        let mut stop_soon = |progress: Progress| {
-            if progress.position >= 500 {
-                stop.cancel();
-            }
-        };
-        let options = RebuildOptions::default();
-        let error = rebuild(name, &shop.config, &shop.log, &options, &mut stop_soon, &stop).await.expect_err("stopped");
-        assert!(matches!(error, ProjectionError::Interrupted { .. }), "{error}");
+        stopped_at(&shop, name, 500).await;
         let certificate = rebuilt(&shop, name).await.expect("it resumes");
         assert!(certificate.events < 50 * 33, "{certificate:?}");
         assert_eq!((certificate.documents, certificate.generation), (50, 1));

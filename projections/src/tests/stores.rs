@@ -85,6 +85,25 @@ async fn a_shard_that_is_ahead_after_a_crash_does_not_go_back_when_less_is_writt
 }
 
 #[tokio::test]
+async fn a_shard_in_which_nothing_changed_is_not_written() {
+    let mut shop = Shop::open().await;
+    shop.append((0..40).flat_map(life::completed).collect()).await;
+    let (store, mut open) = built::<OrderView>(&shop).await;
+    open.fold(&page(&shop, 0, 700).await).await.expect("folds");
+    open.write_shards().await.expect("writes");
+    // It dies here; the next one touches shards that have it all already.
+    let mut open = store.open(open.generation(), 10).await.expect("it is there");
+    open.fold(&page(&shop, 0, 300).await).await.expect("folds");
+    for n in 0..40 {
+        let shard = crate::names::shard_of(&life::order_id(n).to_string());
+        shop.redis(&["DEL", &format!("test:{{order-view:g1:{shard:02}}}:at")]).await;
+    }
+    // A write would not find the checkpoint that it expects.
+    open.write().await.expect("there is only the head to move");
+    assert_eq!(open.written().position, Position(300));
+}
+
+#[tokio::test]
 async fn the_digest_is_that_of_what_lies_there() {
     let mut shop = Shop::open().await;
     shop.append((0..30).flat_map(life::completed).collect()).await;

@@ -37,19 +37,19 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 pub(crate) struct AuditQuery {
     /// Start after this position: the last line that you have. From the first event when absent.
     #[garde(skip)]
-    #[param(value_type = Option<String>, example = "main:1234")]
-    from: Option<LogPosition>,
-    /// Stop at this position, which is included. The present end of the log when absent.
+    #[param(example = "main:1234")]
+    from: Option<String>,
+    /// Stop at this position, which is included, and not before `from`. The present end of the log when absent.
     #[garde(skip)]
-    #[param(value_type = Option<String>, example = "main:2000")]
-    to: Option<LogPosition>,
+    #[param(example = "main:2000")]
+    to: Option<String>,
     /// Only this stream, or this category when it has no dash.
     #[garde(length(bytes, min = 1, max = 160))]
-    #[param(example = "order")]
+    #[param(min_length = 1, max_length = 160, example = "order")]
     stream: Option<String>,
     /// Only this type of event.
     #[garde(length(bytes, min = 1, max = 80))]
-    #[param(example = "OrderPlaced")]
+    #[param(min_length = 1, max_length = 80, example = "OrderPlaced")]
     r#type: Option<String>,
 }
 
@@ -162,8 +162,8 @@ impl Replay {
         let head =
             tokio::time::timeout(PAGE_TIMEOUT, log.head()).await.map_err(|late| unavailable().caused_by(&late))?;
         let head = head.map_err(|error| unavailable().caused_by(&error))?;
-        let from = position_in(&log, "from", query.from)?.unwrap_or(Position::START);
-        let to = position_in(&log, "to", query.to)?.map_or(head, |to| to.min(head));
+        let from = position_in(&log, "from", query.from.as_deref())?.unwrap_or(Position::START);
+        let to = position_in(&log, "to", query.to.as_deref())?.map_or(head, |to| to.min(head));
         if from > head {
             return Err(Problem::invalid_at("/from", format!("the log ends at {}:{head}", log.id())));
         }
@@ -232,10 +232,13 @@ impl Replay {
     }
 }
 
-fn position_in(log: &Log, name: &str, wanted: Option<LogPosition>) -> Result<Option<Position>, Problem> {
-    match wanted {
+/// What the parameter `name` says; a bare number is a position of this log.
+fn position_in(log: &Log, name: &str, text: Option<&str>) -> Result<Option<Position>, Problem> {
+    let refused = |detail: String| Problem::invalid_at(format!("/{name}"), detail);
+    let wanted = text.map(|text| LogPosition::parse(text, log.id())).transpose();
+    match wanted.map_err(|error| refused(error.to_string()))? {
         Some(wanted) if wanted.log_id != *log.id() => {
-            Err(Problem::invalid_at(format!("/{name}"), format!("{wanted} is not a position of log {}", log.id())))
+            Err(refused(format!("{wanted} is not a position of log {}", log.id())))
         }
         wanted => Ok(wanted.map(|wanted| wanted.position)),
     }

@@ -25,6 +25,7 @@ pub(crate) struct PageQuery {
     limit: Option<usize>,
     /// `next` of the page before.
     #[garde(length(bytes, min = 1, max = 1024))]
+    #[param(min_length = 1, max_length = 1024)]
     cursor: Option<String>,
 }
 

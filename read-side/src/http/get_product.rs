@@ -21,12 +21,14 @@ pub(crate) struct ProductPage {
 /// One product with its price and what is available.
 #[utoipa::path(
     get, path = "/v1/products/{sku}", tag = "catalogue", operation_id = "get_product",
-    params(("sku" = String, Path, description = "What the shop calls the article; a slash is written %2F"), MinPosition),
+    params(("sku" = String, Path, description = "What the shop calls the article; a slash is written %2F"), MinPosition,
+        ("If-None-Match" = Option<String>, Header, description = "ETags of copies that you hold: 304 when one is the current")),
     responses(
         (status = 200, description = "The product", body = ProductPage, headers(
             ("ETag" = String, description = "`\"{version}.{position}\"`, for If-Match and If-None-Match"),
             ("Waybill-Position" = String, description = "The position of the log that the answer reflects"))),
         (status = 304, description = "The copy named in If-None-Match is the current one"),
+        (status = 400, description = "The SKU or a header is malformed", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such product as of `position`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The view does not answer", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "Waybill-Min-Position was not reached in time", body = Problem, content_type = "application/problem+json"),

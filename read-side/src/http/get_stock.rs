@@ -14,6 +14,7 @@ use crate::{ReadSide, answer::Answer, refusal::refusal};
     responses(
         (status = 200, description = "The stock", body = StockDocument,
             headers(("Waybill-Position" = String, description = "The position of the log that the answer reflects"))),
+        (status = 400, description = "The SKU or a header is malformed", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "Nothing of this article was ever received, as of `position`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The view does not answer", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "Waybill-Min-Position was not reached in time", body = Problem, content_type = "application/problem+json"),

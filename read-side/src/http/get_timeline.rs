@@ -42,12 +42,15 @@ impl From<OrderDocument> for Timeline {
 /// What happened to an order in words, what it waits for, and what comes next.
 #[utoipa::path(
     get, path = "/v1/orders/{id}/timeline", tag = "orders", operation_id = "get_timeline",
-    params(("id" = Uuid, Path, description = "The order's id"), MinPosition),
+    params(("id" = Uuid, Path, description = "The order's id"), MinPosition,
+        ("If-None-Match" = Option<String>, Header, description = "ETags of copies that you hold: 304 when one is the current")),
     responses(
         (status = 200, description = "The timeline", body = Timeline, headers(
             ("ETag" = String, description = "`\"{version}.{position}\"`"),
-            ("Waybill-Position" = String, description = "The position of the log that the answer reflects"))),
+            ("Waybill-Position" = String, description = "The position of the log that the answer reflects"),
+            ("Waybill-Degraded" = Option<String>, description = "Names what was answered by a substitute"))),
         (status = 304, description = "The copy named in If-None-Match is the current one"),
+        (status = 400, description = "The id or a header is malformed", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such order as of `position`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Neither the view nor the log answers", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "Waybill-Min-Position was not reached in time", body = Problem, content_type = "application/problem+json"),

@@ -10,7 +10,8 @@ mod list_projections;
 mod search_orders;
 mod search_products;
 
-use axum::middleware::from_fn_with_state;
+use axum::{extract::FromRef, middleware::from_fn_with_state};
+use events::LogId;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -32,6 +33,13 @@ pub fn router(config: &Config, parts: Parts) -> OpenApiRouter {
 #[must_use]
 pub fn description() -> OpenApi {
     routes().into_openapi()
+}
+
+/// Whose positions the clients mean.
+impl FromRef<ReadSide> for LogId {
+    fn from_ref(app: &ReadSide) -> Self {
+        app.parts.log.id().clone()
+    }
 }
 
 fn routes() -> OpenApiRouter<ReadSide> {

@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct OrderQuery {
     /// Each word is the beginning of an order id, a customer id, a reference, a SKU or a status.
     #[garde(length(chars, max = 256))]
-    #[param(example = "536365")]
+    #[param(max_length = 256, example = "536365")]
     q: Option<String>,
     #[garde(skip)]
     #[param(value_type = Option<String>)]
@@ -35,6 +35,7 @@ pub(crate) struct OrderQuery {
     #[param(inline)]
     status: Option<OrderStatus>,
     #[garde(length(chars, min = 1, max = 128))]
+    #[param(min_length = 1, max_length = 128)]
     reference: Option<String>,
     #[garde(skip)]
     #[param(value_type = Option<String>)]
@@ -69,6 +70,7 @@ pub(crate) struct OrderQuery {
     limit: Option<usize>,
     /// `next` of the page before.
     #[garde(length(bytes, min = 1, max = 1024))]
+    #[param(min_length = 1, max_length = 1024)]
     cursor: Option<String>,
 }
 

@@ -25,9 +25,10 @@ use crate::{
 pub(crate) struct ProductQuery {
     /// Words of the name or the description, or a SKU; typing errors are forgiven, the last word may be unfinished.
     #[garde(length(chars, max = 256))]
-    #[param(example = "lantern")]
+    #[param(max_length = 256, example = "lantern")]
     q: Option<String>,
     #[garde(length(chars, min = 1, max = 128))]
+    #[param(min_length = 1, max_length = 128)]
     category: Option<String>,
     #[garde(skip)]
     #[param(inline)]
@@ -53,6 +54,7 @@ pub(crate) struct ProductQuery {
     limit: Option<usize>,
     /// `next` of the page before.
     #[garde(length(bytes, min = 1, max = 1024))]
+    #[param(min_length = 1, max_length = 1024)]
     cursor: Option<String>,
 }
 

@@ -11,6 +11,7 @@ use super::{
     shop::{confirmed_order, order, small_shop},
     support::Fixture,
 };
+use crate::Config;
 
 #[tokio::test]
 async fn without_redis_the_order_page_is_folded_from_the_log_and_says_so() {
@@ -66,6 +67,19 @@ async fn without_redis_and_without_an_index_lists_and_searches_are_unavailable_a
         answers.push(json!({"path": path, "retry_after": retry_after, "problem": problem}));
     }
     insta::assert_json_snapshot!(answers);
+}
+
+#[tokio::test]
+async fn who_gets_no_turn_to_search_is_turned_away_when_his_wait_is_used_up() {
+    let busy = Config { searches_max: 0, ..Config::default() };
+    let fixture = Fixture::start("redis://127.0.0.1:1".into(), busy).await;
+    for path in ["/v1/orders?q=12345", "/v1/products?q=lantern"] {
+        let search = fixture.asking(path).header("waybill-wait-ms", "50").send().await.expect("answered");
+        assert_eq!(search.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let problem = search.json::<Value>().await.expect("JSON");
+        // Not the bound on the whole request, which comes much later.
+        assert_eq!(problem["code"], "search-unavailable", "{problem}");
+    }
 }
 
 #[tokio::test]

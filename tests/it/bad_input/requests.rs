@@ -61,6 +61,7 @@ async fn a_path_or_a_query_that_makes_no_sense_is_refused_and_named() {
         (400, "/v1/audit/events?from=the-beginning", "/from"),
         (400, "/v1/audit/events?from=other:1", ""),
         (400, "/v1/audit/events?to=-1", "/to"),
+        (400, "/v1/audit/events?from=2&to=1", "/to"),
         (400, "/v1/audit/events?stream=", "/stream"),
         (414, &format!("/v1/orders?q={}", "x".repeat(9_000)), ""),
     ];
@@ -141,6 +142,10 @@ async fn a_command_to_what_is_not_there_is_refused() {
     let unknown = Wish::new("tok_ok", "standard").of("nothing", 1).body();
     let answer = shop.client.post("/v1/orders", "nothing", &unknown).await.expect(422);
     assert_eq!((answer.code(), pointer(&answer.body)), ("unknown-product", "/lines/0"), "{}", answer.text);
+    // Of a key that was used before, that is the mistake.
+    shop.place("something", &Wish::new("tok_ok", "standard")).await;
+    let answer = shop.client.post("/v1/orders", "something", &unknown).await.expect(422);
+    assert_eq!(answer.code(), "idempotency-key-reused", "{}", answer.text);
     let gone = json!({ "sku": "mug", "delta": -1_000_000, "reason": "all gone" });
     let answer = shop.client.post("/v1/inventory/main/adjustments", "gone", &gone).await.expect(422);
     is_problem("more taken away than is there", &answer);
@@ -182,6 +187,8 @@ async fn a_webhook_that_nobody_signed_or_that_tells_of_nothing_changes_nothing()
             is_problem(&format!("{provider} with {malformed:?}"), &answer);
         }
     }
+    let large = " ".repeat(2 << 20);
+    is_problem("two megabytes", &webhook(&shop, "payment", Some(&signed(&large)), &large).await.expect(413));
     // It may only be early: the provider shall ask again.
     let early = webhook(&shop, "payment", Some(&signed(&body)), &body).await.expect(503);
     assert_eq!(early.code(), "not-known-yet", "{}", early.text);

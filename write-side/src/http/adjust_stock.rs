@@ -8,7 +8,12 @@ use http_api::{HashedJson, Path, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{WriteSide, answer::Accepted, caller::Caller, problem::refused};
+use super::{
+    WriteSide,
+    answer::{Accepted, Refusals},
+    caller::Caller,
+    problem::refused,
+};
 use crate::domain::inventory::InventoryCommand;
 
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -19,10 +24,10 @@ pub(super) struct AdjustStockBody {
     sku: Sku,
     /// Pieces found (positive) or written off (negative); not 0.
     #[garde(range(min = -1_000_000_000, max = 1_000_000_000))]
-    #[schema(example = -2)]
+    #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000, example = -2)]
     delta: i64,
     #[garde(length(chars, min = 1, max = 200), custom(http_api::plain_text))]
-    #[schema(example = "damaged")]
+    #[schema(min_length = 1, max_length = 200, example = "damaged")]
     reason: String,
     /// When it was counted, where that is not now.
     #[garde(skip)]
@@ -33,13 +38,13 @@ pub(super) struct AdjustStockBody {
 ///
 /// Refused (422) when less would be left than is reserved.
 #[utoipa::path(post, path = "/v1/inventory/{location}/adjustments", tag = "inventory",
-    params(("location" = String, Path),
-        ("Idempotency-Key" = String, Header, description = "The same for every repetition of this request.")),
+    params(("location" = String, Path), Caller),
     request_body = AdjustStockBody,
-    responses((status = 201, body = Accepted),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 201, description = "Recorded", body = Accepted, headers(
+            ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),
+            ("Waybill-Position" = String, description = "Where it is recorded; for Waybill-Min-Position"))),
+        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        Refusals))]
 pub(super) async fn adjust_stock(
     State(app): State<WriteSide>,
     Path(location): Path<LocationId>,

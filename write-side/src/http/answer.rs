@@ -5,9 +5,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use events::{LogId, LogPosition, OrderId};
-use http_api::{ETag, position_header};
+use http_api::{ETag, Problem, position_header};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::Handled;
 
@@ -48,4 +48,25 @@ impl IntoResponse for Accepted {
         let etag = self.etag.header_value();
         (self.status, [(name, value), (header::ETAG, etag)], axum::Json(self)).into_response()
     }
+}
+
+/// Why any command may be refused.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what the extractors and `refused` answer")]
+pub(super) enum Refusals {
+    /// The path, a header or the body is malformed, or a value is out of bounds
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(Problem),
+    /// It exists already, or others changed it at the same moment, again and again
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(Problem),
+    /// The body is too large
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(Problem),
+    /// A rule says no
+    #[response(status = 422, content_type = "application/problem+json")]
+    Rule(Problem),
+    /// The log does not answer, or more is asked than can be done now
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
 }

@@ -9,15 +9,23 @@ use axum::{
 use chrono::{DateTime, Utc};
 use events::{Actor, CommandId, Tenant};
 use http_api::{ActorHeader, IdempotencyKey, Problem, Traceparent};
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::Context;
 
 /// The sender of a command that may be repeated: its id is made of tenant, actor, route and `Idempotency-Key`.
-#[derive(Debug)]
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
 pub(super) struct Caller {
+    /// On whose behalf, as `role:subject`; the storefront when absent. The role is one of customer, staff, finance, analyst,
+    /// operator, service; the subject has 1 to 128 visible ASCII characters.
+    #[param(rename = "Waybill-Actor", value_type = Option<String>, default = "service:storefront", example = "staff:jo")]
     pub actor: Actor,
+    /// Visible ASCII characters, the same for every repetition of this request.
+    #[param(rename = "Idempotency-Key", value_type = String, min_length = 1, max_length = 255)]
     pub command_id: CommandId,
+    /// The trace that the command belongs to (W3C); what is not well formed is dropped.
     traceparent: Option<String>,
 }
 

@@ -8,7 +8,12 @@ use http_api::{HashedJson, IfMatch, Path, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{WriteSide, answer::Accepted, caller::Caller, problem::refused};
+use super::{
+    WriteSide,
+    answer::{Accepted, Refusals},
+    caller::Caller,
+    problem::refused,
+};
 use crate::{
     domain::order::{Order, OrderCommand},
     handle_if,
@@ -18,7 +23,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelOrderBody {
     #[garde(length(chars, min = 1, max = 200), custom(http_api::plain_text))]
-    #[schema(example = "changed my mind")]
+    #[schema(min_length = 1, max_length = 200, example = "changed my mind")]
     reason: String,
     /// When it was asked, where that is not now.
     #[garde(skip)]
@@ -30,16 +35,16 @@ pub(super) struct CancelOrderBody {
 /// 202 says that the wish is recorded. Whether it was in time is on the order's timeline: a parcel that has left is
 /// not called back. With `If-Match`, refuses (412) an order that changed since it was read.
 #[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders",
-    params(("id" = String, Path, format = Uuid),
-        ("Idempotency-Key" = String, Header, description = "The same for every repetition of this request."),
+    params(("id" = String, Path, format = Uuid), Caller,
         ("If-Match" = Option<String>, Header, description = "The ETag of the order as it was read.")),
     request_body = CancelOrderBody,
-    responses((status = 202, body = Accepted),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 412, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 202, description = "The wish is recorded", body = Accepted, headers(
+            ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),
+            ("Waybill-Position" = String, description = "Where it is recorded; for Waybill-Min-Position"))),
+        (status = 404, description = "No such order", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "If-Match names another version than the current one", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        Refusals))]
 pub(super) async fn cancel_order(
     State(app): State<WriteSide>,
     Path(order_id): Path<OrderId>,

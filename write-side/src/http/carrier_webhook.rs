@@ -1,18 +1,22 @@
 //! `POST /v1/webhooks/carrier`: the carrier tells that a parcel left or arrived; maybe twice, late, or out of order.
 
 use axum::{
-    body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode},
 };
 use chrono::{DateTime, Utc};
 use events::{EffectKey, ShipmentId};
 use garde::Validate;
-use http_api::{Code, Problem};
+use http_api::{Code, Problem, RawBody};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{WriteSide, answer::Accepted, payment_webhook::provider_context, problem::refused};
+use super::{
+    WriteSide,
+    answer::{Accepted, Refusals},
+    payment_webhook::provider_context,
+    problem::refused,
+};
 use crate::{
     domain::shipment::{Shipment, ShipmentCommand},
     handle,
@@ -23,6 +27,7 @@ use crate::{
 pub(super) struct CarrierWebhookBody {
     /// The carrier's own id of the event: the same for every delivery.
     #[garde(length(chars, min = 1, max = 128))]
+    #[schema(min_length = 1, max_length = 128)]
     event_id: String,
     #[garde(skip)]
     #[serde(rename = "type")]
@@ -34,6 +39,7 @@ pub(super) struct CarrierWebhookBody {
     #[schema(value_type = String)]
     booking_key: EffectKey,
     #[garde(length(chars, min = 1, max = 128), custom(http_api::plain_text))]
+    #[schema(min_length = 1, max_length = 128)]
     tracking: String,
     #[garde(skip)]
     occurred_at: DateTime<Utc>,
@@ -54,15 +60,15 @@ enum CarrierFact {
 #[utoipa::path(post, path = "/v1/webhooks/carrier", tag = "webhooks",
     params(("Webhook-Signature" = String, Header, description = "v1= and the hex HMAC-SHA256 of the body.")),
     request_body = CarrierWebhookBody,
-    responses((status = 200, body = Accepted),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "Recorded, now or before", body = Accepted, headers(
+            ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),
+            ("Waybill-Position" = String, description = "Where it is recorded; for Waybill-Min-Position"))),
+        (status = 401, description = "The signature does not fit", body = Problem, content_type = "application/problem+json"),
+        Refusals))]
 pub(super) async fn carrier_webhook(
     State(app): State<WriteSide>,
     headers: HeaderMap,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Accepted, Problem> {
     let body: CarrierWebhookBody = app.webhook_secret.open(&headers, &body)?;
     let order_id = body

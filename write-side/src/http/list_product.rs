@@ -9,7 +9,12 @@ use http_api::{HashedJson, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{WriteSide, answer::Accepted, caller::Caller, problem::refused};
+use super::{
+    WriteSide,
+    answer::{Accepted, Refusals},
+    caller::Caller,
+    problem::refused,
+};
 use crate::{
     create,
     domain::product::{Product, ProductCommand},
@@ -25,15 +30,18 @@ pub(super) struct ListProductBody {
     #[serde(default = "goods")]
     kind: ProductKind,
     #[garde(length(chars, min = 1, max = 200), custom(http_api::plain_text))]
-    #[schema(example = "White hanging heart t-light holder")]
+    #[schema(min_length = 1, max_length = 200, example = "White hanging heart t-light holder")]
     name: String,
     #[garde(length(chars, max = 4000), custom(http_api::plain_text))]
+    #[schema(max_length = 4000)]
     #[serde(default)]
     description: String,
+    /// Each of 1 to 100 characters.
     #[garde(length(max = 16), inner(length(chars, min = 1, max = 100), custom(http_api::plain_text)))]
+    #[schema(max_items = 16)]
     #[serde(default)]
     categories: Vec<String>,
-    /// At most 32, such as `{"colour": "white"}`.
+    /// At most 32, such as `{"colour": "white"}`; a name has 1 to 64 characters, a value at most 200.
     #[garde(custom(bounded_attributes))]
     #[serde(default)]
     attributes: BTreeMap<String, String>,
@@ -61,13 +69,13 @@ fn bounded_attributes(attributes: &BTreeMap<String, String>, _context: &()) -> g
 ///
 /// Repeating an `Idempotency-Key` lists nothing twice.
 #[utoipa::path(post, path = "/v1/products", tag = "catalogue",
-    params(("Idempotency-Key" = String, Header, description = "The same for every repetition of this request.")),
+    params(Caller),
     request_body = ListProductBody,
-    responses((status = 201, body = Accepted),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 201, description = "Recorded", body = Accepted, headers(
+            ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),
+            ("Waybill-Position" = String, description = "Where it is recorded; for Waybill-Min-Position"))),
+        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        Refusals))]
 pub(super) async fn list_product(
     State(app): State<WriteSide>,
     caller: Caller,

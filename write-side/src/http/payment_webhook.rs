@@ -1,18 +1,21 @@
 //! `POST /v1/webhooks/payment`: what the payment provider tells of its own accord; maybe twice, late, or before its reply.
 
 use axum::{
-    body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode},
 };
 use chrono::{DateTime, Utc};
 use events::{Actor, CommandId, EffectKey, OrderId, PaymentId, Tenant};
 use garde::Validate;
-use http_api::{Code, Problem};
+use http_api::{Code, Problem, RawBody};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{WriteSide, answer::Accepted, problem::refused};
+use super::{
+    WriteSide,
+    answer::{Accepted, Refusals},
+    problem::refused,
+};
 use crate::{
     Context,
     domain::payment::{Payment, PaymentCommand},
@@ -24,6 +27,7 @@ use crate::{
 pub(super) struct PaymentWebhookBody {
     /// The provider's own id of the event: the same for every delivery.
     #[garde(length(chars, min = 1, max = 128))]
+    #[schema(min_length = 1, max_length = 128)]
     event_id: String,
     #[garde(skip)]
     #[serde(rename = "type")]
@@ -32,9 +36,11 @@ pub(super) struct PaymentWebhookBody {
     #[schema(value_type = String)]
     effect_key: EffectKey,
     #[garde(length(chars, max = 128), custom(http_api::plain_text))]
+    #[schema(max_length = 128)]
     #[serde(default)]
     reference: String,
     #[garde(length(chars, max = 200), custom(http_api::plain_text))]
+    #[schema(max_length = 200)]
     #[serde(default)]
     reason: String,
     #[garde(skip)]
@@ -62,15 +68,15 @@ enum PaymentFact {
 #[utoipa::path(post, path = "/v1/webhooks/payment", tag = "webhooks",
     params(("Webhook-Signature" = String, Header, description = "v1= and the hex HMAC-SHA256 of the body.")),
     request_body = PaymentWebhookBody,
-    responses((status = 200, body = Accepted),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "Recorded, now or before", body = Accepted, headers(
+            ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),
+            ("Waybill-Position" = String, description = "Where it is recorded; for Waybill-Min-Position"))),
+        (status = 401, description = "The signature does not fit", body = Problem, content_type = "application/problem+json"),
+        Refusals))]
 pub(super) async fn payment_webhook(
     State(app): State<WriteSide>,
     headers: HeaderMap,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Accepted, Problem> {
     let body: PaymentWebhookBody = app.webhook_secret.open(&headers, &body)?;
     let order_id = body

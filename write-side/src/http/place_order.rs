@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     WriteSide,
-    answer::Accepted,
+    answer::{Accepted, Refusals},
     caller::Caller,
     problem::{failed, money, refused},
 };
@@ -29,13 +29,14 @@ pub(super) struct PlaceOrderBody {
     #[garde(skip)]
     #[schema(value_type = String, example = "17850")]
     customer_id: CustomerId,
-    /// 1 to 1,000 lines.
     #[garde(length(min = 1, max = 1000), dive)]
+    #[schema(min_items = 1, max_items = 1000)]
     lines: Vec<PlaceOrderLine>,
     /// The payment provider's token for the customer's means of payment; never a card number.
     #[garde(length(chars, min = 1, max = 200), custom(http_api::plain_text))]
-    #[schema(example = "tok_ok")]
+    #[schema(min_length = 1, max_length = 200, example = "tok_ok")]
     payment_token: String,
+    /// `recipient` and `street` have at most 200 characters, `city` and `service` 100, `postal_code` 20.
     #[garde(custom(bounded_delivery))]
     delivery: Delivery,
     /// Where the goods are taken from; the shop's main location unless given.
@@ -44,6 +45,7 @@ pub(super) struct PlaceOrderBody {
     location: Option<LocationId>,
     /// What the order is called where it comes from, such as an invoice number.
     #[garde(inner(length(chars, min = 1, max = 100), custom(http_api::plain_text)))]
+    #[schema(min_length = 1, max_length = 100)]
     reference: Option<String>,
     /// When it was placed, where that is not now.
     #[garde(skip)]
@@ -57,7 +59,7 @@ struct PlaceOrderLine {
     #[schema(value_type = String, example = "85123A")]
     sku: Sku,
     #[garde(range(min = 1, max = 1_000_000))]
-    #[schema(example = 2)]
+    #[schema(minimum = 1, maximum = 1_000_000, example = 2)]
     quantity: u32,
     /// Only from an importing service: everybody else pays the catalogue's price.
     #[garde(skip)]
@@ -97,12 +99,13 @@ fn bounded_delivery(delivery: &Delivery, _context: &()) -> garde::Result {
 /// 201 says that it is recorded, not that it is confirmed: stock and money are still to be had. Repeating an
 /// `Idempotency-Key` places nothing twice.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders",
-    params(("Idempotency-Key" = String, Header, description = "The same for every repetition of this request.")),
+    params(Caller),
     request_body = PlaceOrderBody,
-    responses((status = 201, body = Accepted),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 201, description = "Recorded, not yet confirmed", body = Accepted, headers(
+            ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),
+            ("Waybill-Position" = String, description = "Where it is recorded; for Waybill-Min-Position"))),
+        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        Refusals))]
 pub(super) async fn place_order(
     State(app): State<WriteSide>,
     caller: Caller,

@@ -8,7 +8,12 @@ use http_api::{HashedJson, Path, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{WriteSide, answer::Accepted, caller::Caller, problem::refused};
+use super::{
+    WriteSide,
+    answer::{Accepted, Refusals},
+    caller::Caller,
+    problem::refused,
+};
 use crate::domain::inventory::InventoryCommand;
 
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -16,10 +21,10 @@ use crate::domain::inventory::InventoryCommand;
 pub(super) struct ReceiveStockBody {
     /// The delivery note or purchase order, as the shop calls it.
     #[garde(length(chars, min = 1, max = 200), custom(http_api::plain_text))]
-    #[schema(example = "PO-1042")]
+    #[schema(min_length = 1, max_length = 200, example = "PO-1042")]
     reference: String,
-    /// 1 to 1,000 lines.
     #[garde(length(min = 1, max = 1000), dive)]
+    #[schema(min_items = 1, max_items = 1000)]
     lines: Vec<ReceivedLine>,
     /// When it arrived, where that is not now.
     #[garde(skip)]
@@ -33,7 +38,7 @@ struct ReceivedLine {
     #[schema(value_type = String, example = "85123A")]
     sku: events::Sku,
     #[garde(range(min = 1, max = 1_000_000_000))]
-    #[schema(example = 100)]
+    #[schema(minimum = 1, maximum = 1_000_000_000, example = 100)]
     quantity: u32,
 }
 
@@ -41,13 +46,13 @@ struct ReceivedLine {
 ///
 /// Repeating an `Idempotency-Key` receives nothing twice.
 #[utoipa::path(post, path = "/v1/inventory/{location}/receipts", tag = "inventory",
-    params(("location" = String, Path),
-        ("Idempotency-Key" = String, Header, description = "The same for every repetition of this request.")),
+    params(("location" = String, Path), Caller),
     request_body = ReceiveStockBody,
-    responses((status = 201, body = Accepted),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 201, description = "Recorded", body = Accepted, headers(
+            ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),
+            ("Waybill-Position" = String, description = "Where it is recorded; for Waybill-Min-Position"))),
+        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        Refusals))]
 pub(super) async fn receive_stock(
     State(app): State<WriteSide>,
     Path(location): Path<LocationId>,

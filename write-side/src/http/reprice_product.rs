@@ -7,7 +7,12 @@ use http_api::{HashedJson, IfMatch, Path, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{WriteSide, answer::Accepted, caller::Caller, problem::refused};
+use super::{
+    WriteSide,
+    answer::{Accepted, Refusals},
+    caller::Caller,
+    problem::refused,
+};
 use crate::{
     domain::product::{Product, ProductCommand},
     handle_if,
@@ -25,16 +30,16 @@ pub(super) struct RepriceProductBody {
 ///
 /// Orders that are placed already keep theirs. With `If-Match`, refuses (412) a product that changed since it was read.
 #[utoipa::path(put, path = "/v1/products/{sku}/price", tag = "catalogue",
-    params(("sku" = String, Path),
-        ("Idempotency-Key" = String, Header, description = "The same for every repetition of this request."),
+    params(("sku" = String, Path), Caller,
         ("If-Match" = Option<String>, Header, description = "The ETag of the product as it was read.")),
     request_body = RepriceProductBody,
-    responses((status = 200, body = Accepted),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 412, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "Recorded", body = Accepted, headers(
+            ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),
+            ("Waybill-Position" = String, description = "Where it is recorded; for Waybill-Min-Position"))),
+        (status = 404, description = "No such product", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "If-Match names another version than the current one", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        Refusals))]
 pub(super) async fn reprice_product(
     State(app): State<WriteSide>,
     Path(sku): Path<Sku>,
