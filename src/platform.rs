@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa_axum::router::OpenApiRouter;
-use write_side::{Deciders, EventStore, PriceList};
+use write_side::{Deciders, EventStore, PriceList, StoreError, domain::inventory::Inventory};
 
 use crate::{config::Config, database, metrics::RoleMetrics, roles::Role, servers::Servers};
 
@@ -45,6 +45,8 @@ struct Shared {
     log: Log,
     wake: Wake,
     store: EventStore,
+    /// One a location, for the command endpoints and the participant alike.
+    owners: Deciders<Inventory>,
     sagas: sagas::Config,
     projections: projections::Config,
     metrics: RoleMetrics,
@@ -78,6 +80,7 @@ impl Platform {
             pool,
             log: log.clone(),
             wake,
+            owners: Deciders::new(store.clone(), back.tracker.clone()),
             store,
             sagas: servers.sagas(&config.sagas),
             projections: servers.projections(config),
@@ -90,6 +93,7 @@ impl Platform {
         } else {
             None
         };
+        shared.watch_history(back);
         for &role in roles {
             shared.start(role, middle, back);
         }
@@ -157,10 +161,18 @@ impl Shared {
         }
     }
 
+    /// A log that lost what this process had committed takes nothing more from it: the process ends.
+    fn watch_history(&self, back: &Stage) {
+        let (store, shutdown) = (self.store.clone(), back.shutdown.clone());
+        self.spawn("event log", back, async move {
+            shutdown.run_until_cancelled(store.history_changed()).await.map_or(Ok::<_, StoreError>(()), Err)
+        });
+    }
+
     fn participant(&self, name: &'static str, participant: Participant, stage: &Stage) {
         let (config, health) = (self.sagas.clone(), self.metrics.participant(participant));
-        let (store, shutdown) = (self.store.clone(), stage.shutdown.clone());
-        self.spawn(name, stage, sagas::participants::run(config, participant, store, health, shutdown));
+        let (store, owners, shutdown) = (self.store.clone(), self.owners.clone(), stage.shutdown.clone());
+        self.spawn(name, stage, sagas::participants::run(config, participant, store, owners, health, shutdown));
     }
 
     fn spawn<E>(&self, name: &'static str, stage: &Stage, role: impl Future<Output = Result<(), E>> + Send + 'static)
@@ -225,7 +237,7 @@ impl Shared {
         Ok(write_side::http::WriteSide {
             store: self.store.clone(),
             prices,
-            inventory: Deciders::new(self.store.clone(), back.tracker.clone()),
+            inventory: self.owners.clone(),
             location: self.config.shop.location.clone(),
             webhook_secret: write_side::http::WebhookSecret::new(&self.config.simulator.webhook_secret),
         })

@@ -54,9 +54,13 @@ pub struct Log {
     log_id: LogId,
 }
 
-/// Both bounds are given: the upper one keeps a reader that is far behind inside one partition.
+/// From the reader's own last event, which tells whether it still stands there. Both bounds are given: the upper one keeps a reader that
+/// is far behind inside one partition.
 const PAGE: &str = "SELECT position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at \
-     FROM events WHERE position > $1 AND position <= $1 + $2 ORDER BY position";
+     FROM events WHERE position >= $1 AND position <= $1 + $2 ORDER BY position";
+
+/// An empty page is the head of the log, or a hole that is wider than the page.
+const NEXT: &str = "SELECT position FROM events WHERE position > $1 ORDER BY position LIMIT 1";
 
 /// The stream's row knows a position before its first event, so older partitions are not touched.
 const STREAM: &str = "SELECT position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at \
@@ -109,12 +113,26 @@ impl Log {
 
     /// At most `limit` events after `after`, in order, decoded. Empty at the head.
     pub async fn page(&self, after: Position, limit: u32) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
-        self.rows(after, limit).await?.iter().map(decode_row).collect()
+        self.rows(after, None, limit).await?.iter().map(decode_row).collect()
     }
 
     /// Like [`Self::page`], but as the log keeps them.
     pub async fn raw_page(&self, after: Position, limit: u32) -> Result<Vec<RawRecorded>, LogError> {
-        self.rows(after, limit).await?.iter().map(raw_row).collect()
+        self.rows(after, None, limit).await?.iter().map(raw_row).collect()
+    }
+
+    /// Like [`Self::page`] after a reader's last event, which the same statement finds at its place, or says that history changed.
+    pub async fn page_after(
+        &self,
+        checkpoint: &Checkpoint,
+        limit: u32,
+    ) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
+        self.rows_after(checkpoint, limit).await?.iter().map(decode_row).collect()
+    }
+
+    /// Like [`Self::page_after`], but as the log keeps them.
+    pub async fn raw_page_after(&self, checkpoint: &Checkpoint, limit: u32) -> Result<Vec<RawRecorded>, LogError> {
+        self.rows_after(checkpoint, limit).await?.iter().map(raw_row).collect()
     }
 
     /// The events of one stream after a version, in order. Empty when there are none.
@@ -190,10 +208,9 @@ impl Log {
         rows.map_err(LogError::doing("read events by position"))?.iter().map(raw_row).collect()
     }
 
-    /// The last position recorded at or before `time`. Stable once the log has moved past it.
+    /// The last position recorded at or before `time`, of the database's clock. The same answer for ever, once `time` is past.
     pub async fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {
-        // recorded_at never runs backwards in position, so the first later event bounds the answer.
-        sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events WHERE recorded_at <= $1")
+        sqlx::query_scalar("SELECT position_as_of($1)")
             .bind(time)
             .fetch_one(&self.pool)
             .await
@@ -221,14 +238,38 @@ impl Log {
         }
     }
 
-    async fn rows(&self, after: Position, limit: u32) -> Result<Vec<PgRow>, LogError> {
-        let rows = sqlx::query(PAGE)
-            .bind(after.0)
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(LogError::doing("read a page of the log"))?;
+    async fn rows_after(&self, checkpoint: &Checkpoint, limit: u32) -> Result<Vec<PgRow>, LogError> {
+        if checkpoint.log_id != self.log_id {
+            return Err(LogError::OtherLog { wanted: checkpoint.log_id.clone(), log: self.log_id.clone() });
+        }
+        self.rows(checkpoint.position, Some(checkpoint), limit).await
+    }
+
+    /// The rows after a position, and none of them twice; with a checkpoint, only if its event still stands there.
+    async fn rows(&self, after: Position, checkpoint: Option<&Checkpoint>, limit: u32) -> Result<Vec<PgRow>, LogError> {
+        let doing = || LogError::doing("read a page of the log");
+        let query = sqlx::query(PAGE).bind(after.0).bind(i64::from(limit));
+        let mut rows = query.fetch_all(&self.pool).await.map_err(doing())?;
+        let first = rows.first().map(|row| Ok((Position(row.try_get(0)?), row.try_get(3)?))).transpose();
+        let first: Option<(Position, Uuid)> = first.map_err(doing())?;
+        let own = first.filter(|(position, _)| *position == after && after != Position::START);
+        if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.position != Position::START)
+            && own.is_none_or(|(_, event_id)| event_id != checkpoint.event_id)
+        {
+            return Err(LogError::HistoryChanged { checkpoint: checkpoint.to_string() });
+        }
+        if own.is_some() {
+            rows.remove(0);
+        }
         assert_dense(after, &rows)?;
+        if rows.is_empty() {
+            let query = sqlx::query_scalar(NEXT).bind(after.0).fetch_optional(&self.pool);
+            let next = query.await.map_err(doing())?.map(Position);
+            // What was appended meanwhile is read with the next page.
+            if let Some(found) = next.filter(|found| *found != after.next()) {
+                return Err(LogError::Hole { after, found });
+            }
+        }
         Ok(rows)
     }
 }
@@ -323,7 +364,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Re-reads the checkpoint's own event first: a changed history stops the reader before it derives anything.
+    /// Verifies the checkpoint first, and again with each page: a changed history stops the reader before it derives anything.
     pub async fn open(log: Log, checkpoint: Checkpoint, wake: &Wake, page_limit: u32) -> Result<Self, LogError> {
         log.verify(&checkpoint).await?;
         Ok(Self { log, checkpoint, woken: wake.subscribe(), page_limit })
@@ -348,7 +389,7 @@ impl Tail {
     /// The next events, or none when this tail stands at the head.
     pub async fn page_if_any(&mut self) -> Result<Option<Vec<Recorded<DomainEvent>>>, LogError> {
         self.woken.mark_unchanged();
-        let page = self.log.page(self.checkpoint.position, self.page_limit).await?;
+        let page = self.log.page_after(&self.checkpoint, self.page_limit).await?;
         let Some(last) = page.last() else { return Ok(None) };
         self.reach(last.position, last.event_id);
         Ok(Some(page))
@@ -367,7 +408,7 @@ impl Tail {
     /// Like [`Self::page_if_any`], as the log keeps them.
     pub async fn raw_page_if_any(&mut self) -> Result<Option<Vec<RawRecorded>>, LogError> {
         self.woken.mark_unchanged();
-        let page = self.log.raw_page(self.checkpoint.position, self.page_limit).await?;
+        let page = self.log.raw_page_after(&self.checkpoint, self.page_limit).await?;
         let Some(last) = page.last() else { return Ok(None) };
         self.reach(last.position, last.event_id);
         Ok(Some(page))

@@ -40,9 +40,16 @@ impl Wake {
         raise(&self.newest, position);
     }
 
+    /// What anybody has said; to wake readers, and never to rely on.
     #[must_use]
     pub fn newest(&self) -> Position {
         *self.newest.borrow()
+    }
+
+    /// The newest position that this process has seen committed itself: the log certainly reaches it.
+    #[must_use]
+    pub fn reached(&self) -> Position {
+        *self.committed.borrow()
     }
 
     #[must_use]

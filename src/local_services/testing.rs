@@ -3,6 +3,7 @@
 //! Everything here panics where it fails, with the whole chain of causes: a test can do nothing else about it.
 
 pub(crate) mod janitor;
+mod proxy;
 pub(crate) mod template;
 
 use std::error::Error as _;
@@ -20,6 +21,7 @@ use crate::process::Identity;
 use crate::rabbitmq::RabbitMq;
 use crate::redis::{self, Redis};
 use janitor::{Chore, Janitor};
+pub use proxy::PostgresProxy;
 
 /// The servers of the checkout under test, shared by all tests of all its test binaries.
 #[derive(Debug)]

@@ -7,6 +7,8 @@ use events::{CommandId, LogError, NewEvent, Position, StreamId, StreamVersion};
 #[derive(Debug, Clone)]
 pub struct Append {
     pub streams: Vec<StreamAppend>,
+    /// Command ids that must not have been given before in that category, whatever the stream.
+    pub keys: Vec<(&'static str, CommandId)>,
 }
 
 /// What one stream gets.
@@ -24,7 +26,7 @@ pub struct StreamAppend {
 impl Append {
     #[must_use]
     pub fn to_one(stream: StreamAppend) -> Self {
-        Self { streams: vec![stream] }
+        Self { streams: vec![stream], keys: Vec::new() }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -50,6 +52,9 @@ pub enum StoreError {
     /// Somebody else was faster; nothing was written. Load again and decide again.
     #[error("{stream} is at version {actual}, not at {expected}")]
     WrongExpectedVersion { stream: StreamId, expected: StreamVersion, actual: StreamVersion },
+    /// One of its keys was given before, in the same category; nothing was written.
+    #[error("a command id was used before for another stream")]
+    KeyTaken,
     /// Refused before anything was sent: the queue is full, or the append waited too long in it.
     #[error("the append queue is full")]
     Overloaded,
@@ -63,6 +68,10 @@ pub enum StoreError {
     /// `fsync` or `synchronous_commit` is off: an acknowledged order could be lost.
     #[error("Postgres runs with {setting} = off: an acknowledged event could be lost; switch it on")]
     NotDurable { setting: &'static str },
+    /// A size or a time of 0: nothing would ever be appended.
+    #[error("store.{what} is 0; give it at least 1")]
+    Misconfigured { what: &'static str },
+    /// Also that the log lost what this process had committed: then nothing can be appended by it any more.
     #[error(transparent)]
     Log(#[from] LogError),
     #[error("the store is shutting down")]
@@ -80,7 +89,11 @@ impl StoreError {
         match self {
             Self::Overloaded | Self::OutcomeUnknown { .. } | Self::Postgres { .. } | Self::Closed => true,
             Self::Log(error) => error.is_transient(),
-            Self::WrongExpectedVersion { .. } | Self::Malformed | Self::NotDurable { .. } => false,
+            Self::WrongExpectedVersion { .. }
+            | Self::KeyTaken
+            | Self::Malformed
+            | Self::NotDurable { .. }
+            | Self::Misconfigured { .. } => false,
         }
     }
 }

@@ -1,26 +1,57 @@
 //! Group commit: what waits goes into the log in one call, one transaction, one fsync; each append gets its own verdict.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
-use events::{Position, StreamId, StreamVersion, Wake};
+use events::{LogError, LogId, LogPosition, Position, StreamId, StreamVersion, Wake};
 use sqlx::{Connection, FromRow, PgConnection, postgres::PgConnectOptions};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{Append, Appended, StoreConfig, StoreError};
 
 /// How often a batch is repeated when the server says that only the moment was wrong.
 const REPEATS: u32 = 5;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
+/// What `append_events` raises when the log ends before a position that it is said to have reached.
+const HISTORY_CHANGED: &str = "WB001";
 
 /// An append that waits for its verdict.
 pub(crate) struct Queued {
     pub append: Append,
-    pub deadline: Instant,
+    pub claim: Claim,
     pub reply: oneshot::Sender<Result<Appended, StoreError>>,
+}
+
+impl Queued {
+    /// Of an append that was refused by itself.
+    fn is_key_taken(&self, error: &sqlx::Error) -> bool {
+        let constraint = error.as_database_error().and_then(|error| error.constraint());
+        !self.append.keys.is_empty() && constraint == Some("commands_pkey")
+    }
+}
+
+/// Whose an append is: its batcher's, which will tell what became of it, or its caller's, who gives up a wait that was too long.
+/// Whoever comes first has it.
+#[derive(Clone, Default)]
+pub(crate) struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Whether the other one had not.
+    pub(crate) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// One of a few tasks that share the queue; each has a connection of its own.
@@ -28,7 +59,10 @@ pub(crate) struct Batcher {
     pub queue: Arc<Mutex<mpsc::Receiver<Queued>>>,
     pub options: PgConnectOptions,
     pub config: StoreConfig,
+    pub log_id: LogId,
     pub wake: Wake,
+    /// Cancelled once the log turns out to have lost what this process has committed.
+    pub changed: CancellationToken,
     pub connection: Option<PgConnection>,
     /// Left over from the last batch: a stream occurs once in a batch.
     pub held_back: Vec<Queued>,
@@ -40,8 +74,14 @@ enum BatchError {
     Repeat(sqlx::Error),
     /// The server refused a statement; one of the appends is to blame.
     Refused(sqlx::Error),
+    /// A key of the append was given before, in the same category.
+    KeyTaken,
     /// Nothing was sent.
     Unreachable(sqlx::Error),
+    /// Nothing was written, and nothing will be for a while.
+    Unfit(sqlx::Error),
+    /// The log no longer holds what this process has committed: nothing can be appended by it any more.
+    HistoryChanged { reached: Position },
     /// Sent, and no answer.
     Lost(Option<sqlx::Error>),
 }
@@ -87,31 +127,35 @@ impl Batcher {
         Some(batch.queued)
     }
 
-    async fn settle(&mut self, batch: Vec<Queued>) {
+    async fn settle(&mut self, mut batch: Vec<Queued>) {
+        batch.retain(|queued| queued.claim.take());
         let mut undecided = vec![batch];
         while let Some(batch) = undecided.pop() {
-            let batch = without_expired(batch);
             if batch.is_empty() {
                 continue;
             }
             match self.commit(&batch).await {
                 Ok(outcome) => self.answer(batch, &outcome),
                 Err(BatchError::Refused(source)) if batch.len() > 1 => undecided.extend(halves(batch, &source)),
-                Err(error) => fail(batch, error),
+                Err(BatchError::Refused(source)) if batch[0].is_key_taken(&source) => {
+                    self.fail(batch, BatchError::KeyTaken);
+                }
+                Err(error) => self.fail(batch, error),
             }
         }
     }
 
     /// One call of the append function; repeats where only the moment was wrong.
     async fn commit(&mut self, batch: &[Queued]) -> Result<Outcome, BatchError> {
-        let mut repeats = 0;
+        let (mut repeats, started) = (0, Instant::now());
         loop {
+            let patient = repeats < REPEATS && started.elapsed() < self.config.statement_timeout;
             match self.commit_once(batch).await {
-                Err(BatchError::Repeat(error)) if repeats < REPEATS => {
+                Err(BatchError::Repeat(error)) if patient => {
                     tracing::debug!(%error, "the batch is repeated");
                     repeats += 1;
                 }
-                Err(BatchError::Unreachable(error)) if repeats < REPEATS => {
+                Err(BatchError::Unreachable(error)) if patient => {
                     tracing::debug!(%error, "Postgres could not be reached for an append");
                     repeats += 1;
                     tokio::time::sleep(RECONNECT_PAUSE).await;
@@ -126,7 +170,8 @@ impl Batcher {
             Some(connection) => connection,
             None => connect(&self.options, self.config.connect_timeout).await.map_err(BatchError::Unreachable)?,
         };
-        let call = call(&mut connection, batch, self.wake.newest());
+        let hint = self.wake.reached();
+        let call = call(&mut connection, batch, hint);
         let Ok(outcome) = tokio::time::timeout(self.config.statement_timeout, call).await else {
             return Err(BatchError::Lost(None)); // the connection is dropped: its transaction ends one way or the other
         };
@@ -141,6 +186,20 @@ impl Batcher {
                     self.connection = Some(connection);
                     Err(BatchError::Repeat(error))
                 }
+                // The log ends before what this process has committed: its server was restored, or a standby lacked it.
+                Some(code) if code == HISTORY_CHANGED => Err(BatchError::HistoryChanged { reached: hint }),
+                // No partition, because no maintainer runs.
+                Some(code) if code == "23514" && attach_partitions(&mut connection).await.is_ok() => {
+                    self.connection = Some(connection);
+                    Err(BatchError::Repeat(error))
+                }
+                // The server is out of memory or disk, or somebody cancelled the statement: no append of the batch is to blame.
+                Some(code) if code.starts_with("53") || code == "57014" => {
+                    self.connection = Some(connection);
+                    Err(BatchError::Unfit(error))
+                }
+                // It has become a standby; the next connection may find the primary.
+                Some(code) if code == "25006" => Err(BatchError::Unfit(error)),
                 // The session is being ended: whether it had committed is not said.
                 Some(code) if code.starts_with("57P") || code.starts_with("08") => Err(BatchError::Lost(Some(error))),
                 Some(_) => {
@@ -176,6 +235,53 @@ impl Batcher {
             let _ = reply.send(verdict); // a caller that went away asks again with its command id
         }
     }
+
+    /// Tells every owner. An error of the driver cannot be cloned, so only the first gets it as a source.
+    fn fail(&self, batch: Vec<Queued>, error: BatchError) {
+        let (kind, mut source) = match error {
+            BatchError::Lost(source) => (Failure::Unknown, source),
+            BatchError::HistoryChanged { reached } => (Failure::HistoryChanged(reached), None),
+            BatchError::KeyTaken => (Failure::KeyTaken, None),
+            BatchError::Repeat(source)
+            | BatchError::Refused(source)
+            | BatchError::Unfit(source)
+            | BatchError::Unreachable(source) => (Failure::Definite, Some(source)),
+        };
+        if let Failure::HistoryChanged(reached) = kind {
+            tracing::error!(%reached, "the log ends before what this process has committed: history changed");
+            self.changed.cancel();
+        } else if let Some(error) = &source {
+            let unknown = kind == Failure::Unknown;
+            tracing::warn!(%error, appends = batch.len(), unknown, "appends failed");
+        }
+        for queued in batch {
+            let source = source.take();
+            let verdict = match kind {
+                Failure::Unknown => StoreError::OutcomeUnknown { source },
+                Failure::HistoryChanged(reached) => history_changed(&self.log_id, reached),
+                Failure::KeyTaken => StoreError::KeyTaken,
+                Failure::Definite => {
+                    let source = source.unwrap_or(sqlx::Error::WorkerCrashed);
+                    StoreError::Postgres { doing: "append to the log", source }
+                }
+            };
+            let _ = queued.reply.send(Err(verdict));
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    Definite,
+    Unknown,
+    KeyTaken,
+    HistoryChanged(Position),
+}
+
+/// What everybody is told once the log has lost something that this process had committed.
+pub(crate) fn history_changed(log_id: &LogId, reached: Position) -> StoreError {
+    let checkpoint = LogPosition::new(log_id.clone(), reached).to_string();
+    LogError::HistoryChanged { checkpoint }.into()
 }
 
 /// A batch under construction.
@@ -213,6 +319,15 @@ pub(crate) async fn connect(options: &PgConnectOptions, timeout: Duration) -> Re
     tokio::time::timeout(timeout, connect).await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
 }
 
+/// There is always one to spare where a maintainer runs; where none does, the append helps itself.
+async fn attach_partitions(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let attach = sqlx::query("SELECT attach_event_partitions((SELECT coalesce(max(position), 0) FROM events))");
+    tokio::time::timeout(ATTACH_TIMEOUT, attach.execute(connection))
+        .await
+        .map_err(|_| sqlx::Error::PoolTimedOut)?
+        .map(drop)
+}
+
 /// Per append of the batch: what was stale about it, if anything.
 fn stale_appends(batch: &[Queued], outcome: &Outcome) -> Vec<Option<StoreError>> {
     let sorted = sorted_streams(batch);
@@ -245,10 +360,13 @@ async fn call(connection: &mut PgConnection, batch: &[Queued], hint: Position) -
         .iter()
         .flat_map(|&(n, stream)| stream.events.iter().zip(stream.expected_version + 1..).map(move |e| (n, stream, e)))
         .collect();
-    let commands: Vec<_> = streams
-        .iter()
-        .flat_map(|&(n, stream)| stream.commands.iter().map(move |command| (n, stream, command)))
-        .collect();
+    let commands = streams.iter().flat_map(|&(n, stream)| {
+        stream.commands.iter().map(move |&(id, version)| (n, stream.stream_id.as_str(), id, version))
+    });
+    // A key stands beside the commands of the streams, under its category: there it can stand once.
+    let keys = batch.iter().enumerate();
+    let keys = keys.flat_map(|(n, queued)| queued.append.keys.iter().map(move |&(category, id)| (n, category, id, 0)));
+    let commands: Vec<_> = commands.chain(keys).collect();
     streams.sort_unstable_by(|a, b| a.1.stream_id.cmp(&b.1.stream_id));
     let counts: Vec<_> = streams.iter().map(|(_, s)| i64::try_from(s.events.len()).expect("bounded")).collect();
     sqlx::query_as(
@@ -268,47 +386,15 @@ async fn call(connection: &mut PgConnection, batch: &[Queued], hint: Position) -
     .bind(events.iter().map(|(_, _, (event, _))| event.payload.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, _, (event, _))| event.metadata.as_str()).collect::<Vec<_>>())
     .bind(commands.iter().map(|(n, ..)| number(*n)).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(_, s, _)| s.stream_id.as_str()).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(_, _, (id, _))| id.0).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(_, _, (_, version))| *version).collect::<Vec<_>>())
+    .bind(commands.iter().map(|(_, stream, ..)| *stream).collect::<Vec<_>>())
+    .bind(commands.iter().map(|(_, _, id, _)| id.0).collect::<Vec<_>>())
+    .bind(commands.iter().map(|(.., version)| *version).collect::<Vec<_>>())
     .fetch_one(connection)
     .await
-}
-
-fn without_expired(batch: Vec<Queued>) -> Vec<Queued> {
-    let now = Instant::now();
-    let (waiting, expired): (Vec<_>, Vec<_>) = batch.into_iter().partition(|queued| queued.deadline > now);
-    for queued in expired {
-        let _ = queued.reply.send(Err(StoreError::Overloaded));
-    }
-    waiting
 }
 
 fn halves(mut batch: Vec<Queued>, error: &sqlx::Error) -> [Vec<Queued>; 2] {
     tracing::debug!(%error, appends = batch.len(), "the batch was refused and is split to find the culprit");
     let second = batch.split_off(batch.len() / 2);
     [second, batch]
-}
-
-/// Tells every owner. An error of the driver cannot be cloned, so only the first gets it as a source.
-fn fail(batch: Vec<Queued>, error: BatchError) {
-    let (unknown, mut source) = match error {
-        BatchError::Lost(source) => (true, source),
-        BatchError::Repeat(source) | BatchError::Refused(source) | BatchError::Unreachable(source) => {
-            (false, Some(source))
-        }
-    };
-    if let Some(error) = &source {
-        tracing::warn!(%error, appends = batch.len(), unknown, "appends failed");
-    }
-    for queued in batch {
-        let source = source.take();
-        let verdict = if unknown {
-            StoreError::OutcomeUnknown { source }
-        } else {
-            let source = source.unwrap_or(sqlx::Error::WorkerCrashed);
-            StoreError::Postgres { doing: "append to the log", source }
-        };
-        let _ = queued.reply.send(Err(verdict));
-    }
 }

@@ -114,10 +114,30 @@ async fn attempt<A: Aggregate>(
     stream: &StreamId,
     command: &A::Command,
     context: &Context,
-    mut guess: Option<Guess<A>>,
+    guess: Option<Guess<A>>,
     seen: &[StreamVersion],
 ) -> Result<(Handled, Loaded<A>), CommandError<A::Error>> {
     let mut unknown = false;
+    match attempts(store, stream, command, context, guess, seen, &mut unknown).await {
+        // An append of ours may yet be committed: whatever failed since, it cannot be said that nothing happened.
+        Err(CommandError::Store(_) | CommandError::Contended) if unknown => {
+            Err(StoreError::OutcomeUnknown { source: None }.into())
+        }
+        outcome => outcome,
+    }
+}
+
+/// `unknown`: whether the answer to an append was lost on the way. A rule's no means all the same that it was not committed and never
+/// will be: the stream has moved on, or the same state would have granted the command again.
+async fn attempts<A: Aggregate>(
+    store: &EventStore,
+    stream: &StreamId,
+    command: &A::Command,
+    context: &Context,
+    mut guess: Option<Guess<A>>,
+    seen: &[StreamVersion],
+    unknown: &mut bool,
+) -> Result<(Handled, Loaded<A>), CommandError<A::Error>> {
     for _ in 0..MAX_ATTEMPTS {
         let mut remembered = false;
         let loaded = match guess.take() {
@@ -126,11 +146,7 @@ async fn attempt<A: Aggregate>(
                 remembered = true;
                 Loaded { answered: None, ..known }
             }
-            // After a lost answer only this load tells whether the command is in the log: if it fails, nobody knows.
-            None => store.load::<A>(stream, context.command_id).await.map_err(|error| match unknown {
-                true => StoreError::OutcomeUnknown { source: None },
-                false => error,
-            })?,
+            None => store.load::<A>(stream, context.command_id).await?,
         };
         // The stream is its own inbox: a repeated command gets its first answer.
         if let Some(answered) = &loaded.answered {
@@ -158,11 +174,12 @@ async fn attempt<A: Aggregate>(
                 return Ok((handled, Loaded { state, version, answered: None }));
             }
             Err(StoreError::WrongExpectedVersion { .. }) => (),
-            Err(StoreError::OutcomeUnknown { .. }) => unknown = true,
+            Err(StoreError::OutcomeUnknown { .. }) => *unknown = true,
+            Err(StoreError::KeyTaken) => return Err(CommandError::KeyReused),
             Err(error) => return Err(error.into()),
         }
     }
-    Err(if unknown { StoreError::OutcomeUnknown { source: None }.into() } else { CommandError::Contended })
+    Err(CommandError::Contended)
 }
 
 /// The append of one command's events, and the version that it leads to.
@@ -176,7 +193,9 @@ fn append_of<A: Aggregate>(
     let version = expected_version + StreamVersion::try_from(events.len()).expect("a decision is a handful of events");
     let events = new_events::<A>(store, events, context);
     let commands = vec![(context.command_id, version)];
-    (Append::to_one(StreamAppend { stream_id: stream.clone(), expected_version, events, commands }), version)
+    let keys = context.once_in.map(|category| (category, context.command_id)).into_iter().collect();
+    let streams = vec![StreamAppend { stream_id: stream.clone(), expected_version, events, commands }];
+    (Append { streams, keys }, version)
 }
 
 /// What a command decided, with its circumstances, ready for the log.

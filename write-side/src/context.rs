@@ -19,6 +19,8 @@ pub struct Context {
     pub business_time: Option<DateTime<Utc>>,
     /// SHA-256 (hex) of the request body, where there is one.
     pub body_hash: Option<String>,
+    /// Where the body says which stream it is about: the category in which the command id may have an effect on one stream only.
+    pub once_in: Option<&'static str>,
 }
 
 impl Context {

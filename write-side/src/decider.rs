@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use events::{CommandId, NewEvent, Position, StreamId, StreamVersion};
@@ -34,11 +35,13 @@ struct Waiting<A: Aggregate> {
 /// Submits commands to the owner of one stream. Cheap to clone; the owner ends with the last clone.
 pub struct Decider<A: Aggregate> {
     queue: mpsc::Sender<Waiting<A>>,
+    /// Longest wait for an answer.
+    patience: Duration,
 }
 
 impl<A: Aggregate> Clone for Decider<A> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone() }
+        Self { queue: self.queue.clone(), patience: self.patience }
     }
 }
 
@@ -47,8 +50,9 @@ impl<A: Aggregate> Decider<A> {
     #[must_use]
     pub fn start(store: EventStore, stream: StreamId, tracker: &TaskTracker) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
+        let patience = store.patience();
         tracker.spawn(Owner::<A> { store, stream, waiting, known: Loaded::default(), unsure: true }.run());
-        Self { queue }
+        Self { queue, patience }
     }
 
     /// Decides in turn with the other commands of the stream; answers after the commit.
@@ -58,8 +62,14 @@ impl<A: Aggregate> Decider<A> {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })?;
-        outcome.await.unwrap_or(Err(CommandError::Store(StoreError::OutcomeUnknown { source: None })))
+        // An owner that is gone, or that takes too long: what it had decided may yet be committed.
+        let outcome = tokio::time::timeout(self.patience, outcome).await;
+        outcome.unwrap_or(Ok(unknown())).unwrap_or_else(|_| unknown())
     }
+}
+
+fn unknown<T, E: std::error::Error>() -> Result<T, CommandError<E>> {
+    Err(CommandError::Store(StoreError::OutcomeUnknown { source: None }))
 }
 
 /// One owner a stream, started when first needed. Cheap to clone; clones share the owners.
@@ -246,6 +256,7 @@ fn answer<A: Aggregate>(
 fn fail<A: Aggregate>(batch: Vec<Waiting<A>>, error: StoreError, unknown: bool) {
     tracing::warn!(%error, commands = batch.len(), unknown, "the commands of a stream's owner failed");
     let transient = error.is_transient();
+    let unknown = unknown || matches!(error, StoreError::OutcomeUnknown { .. });
     let mut first = Some(error);
     for waiting in batch {
         let error = match first.take() {

@@ -10,14 +10,14 @@ use serde::Deserialize;
 use sqlx::{PgConnection, PgPool, Row, ValueRef, postgres::PgRow};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
-    time::Instant,
+    time::timeout,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
     Aggregate, Append, Appended, StoreError,
-    batcher::{self, Batcher, Queued},
+    batcher::{self, Batcher, Claim, Queued, history_changed},
     command_handler::Answered,
 };
 
@@ -66,6 +66,30 @@ impl Default for StoreConfig {
     }
 }
 
+impl StoreConfig {
+    fn check(&self) -> Result<(), StoreError> {
+        let sizes = [
+            ("batchers", self.batchers),
+            ("batch_appends", self.batch_appends),
+            ("batch_bytes", self.batch_bytes),
+            ("queue", self.queue),
+        ];
+        let times = [
+            ("append_timeout_ms", self.append_timeout),
+            ("statement_timeout_ms", self.statement_timeout),
+            ("connect_timeout_ms", self.connect_timeout),
+        ];
+        let sizes = sizes.into_iter().filter(|(_, size)| *size == 0).map(|(what, _)| what);
+        let mut zeros = sizes.chain(times.into_iter().filter(|(_, time)| time.is_zero()).map(|(what, _)| what));
+        zeros.next().map_or(Ok(()), |what| Err(StoreError::Misconfigured { what }))
+    }
+
+    /// From being taken out of the queue to the verdict: connecting, one batch and its repetitions, and the batch before it.
+    fn verdict_timeout(&self) -> Duration {
+        (self.connect_timeout + self.statement_timeout) * 2
+    }
+}
+
 /// The log, for writing.
 #[derive(Clone)]
 pub struct EventStore {
@@ -74,7 +98,9 @@ pub struct EventStore {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     queue: mpsc::Sender<Queued>,
+    changed: CancellationToken,
     append_timeout: Duration,
+    verdict_timeout: Duration,
 }
 
 /// An aggregate as its stream tells it.
@@ -124,6 +150,7 @@ impl EventStore {
         wake: Wake,
         tracker: &TaskTracker,
     ) -> Result<Self, StoreError> {
+        config.check()?;
         let options = (*pool.connect_options()).clone().options([
             ("lock_timeout", "5s"),
             ("synchronous_commit", "on"),
@@ -132,7 +159,8 @@ impl EventStore {
         ]);
         let (sender, receiver) = mpsc::channel(config.queue);
         let queue = Arc::new(Mutex::new(receiver));
-        for _ in 0..config.batchers.max(1) {
+        let changed = CancellationToken::new();
+        for _ in 0..config.batchers {
             let connecting = batcher::connect(&options, config.connect_timeout).await;
             let mut connection = connecting.map_err(StoreError::doing("connect the append path"))?;
             refuse_volatile(&mut connection).await?;
@@ -141,7 +169,9 @@ impl EventStore {
                 queue,
                 options,
                 config,
+                log_id: log_id.clone(),
                 wake: wake.clone(),
+                changed: changed.clone(),
                 connection: Some(connection),
                 held_back: Vec::new(),
             };
@@ -149,7 +179,14 @@ impl EventStore {
         }
         let log = Log::new(pool, log_id);
         wake.committed(log.head().await?);
-        Ok(Self { log, wake, clock, ids, queue: sender, append_timeout: config.append_timeout })
+        let (append_timeout, verdict_timeout) = (config.append_timeout, config.verdict_timeout());
+        Ok(Self { log, wake, clock, ids, queue: sender, changed, append_timeout, verdict_timeout })
+    }
+
+    /// Waits until the log turns out to have lost what this process has committed: the process must end, and start anew.
+    pub async fn history_changed(&self) -> StoreError {
+        self.changed.cancelled().await;
+        history_changed(self.log.id(), self.wake.reached())
     }
 
     #[must_use]
@@ -177,13 +214,30 @@ impl EventStore {
         if append.streams.iter().any(|stream| stream.events.is_empty()) || has_twins(&append) {
             return Err(StoreError::Malformed);
         }
-        let (reply, verdict) = oneshot::channel();
-        let deadline = Instant::now() + self.append_timeout;
-        self.queue.try_send(Queued { append, deadline, reply }).map_err(|error| match error {
+        if self.changed.is_cancelled() {
+            return Err(history_changed(self.log.id(), self.wake.reached()));
+        }
+        let (reply, mut verdict) = oneshot::channel();
+        let claim = Claim::default();
+        self.queue.try_send(Queued { append, claim: claim.clone(), reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })?;
-        verdict.await.unwrap_or(Err(StoreError::OutcomeUnknown { source: None }))
+        let told = match timeout(self.append_timeout, &mut verdict).await {
+            Ok(told) => told,
+            Err(_) if claim.take() => return Err(StoreError::Overloaded),
+            // It is under way.
+            Err(_) => match timeout(self.verdict_timeout, verdict).await {
+                Ok(told) => told,
+                Err(_) => return Err(StoreError::OutcomeUnknown { source: None }),
+            },
+        };
+        told.unwrap_or(Err(StoreError::OutcomeUnknown { source: None }))
+    }
+
+    /// The longest that a command may take here, from the queue to its verdict.
+    pub(crate) fn patience(&self) -> Duration {
+        self.append_timeout + self.verdict_timeout
     }
 
     /// The aggregate's state, and the first outcome of `command_id` if it had one.

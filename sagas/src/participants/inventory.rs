@@ -1,9 +1,8 @@
 //! Stock: reservations and what becomes of them. The effect is the event itself, decided by the location's owner.
 
 use events::{LocationId, bus::CommandMessage, participant::ParticipantCommand};
-use tokio_util::task::TaskTracker;
 use write_side::{
-    Deciders, EventStore,
+    Deciders,
     domain::inventory::{Inventory, InventoryCommand},
 };
 
@@ -15,8 +14,8 @@ pub(super) struct InventoryParticipant {
 }
 
 impl InventoryParticipant {
-    pub(super) fn new(store: EventStore, tracker: &TaskTracker) -> Self {
-        Self { owners: Deciders::new(store, tracker.clone()) }
+    pub(super) const fn new(owners: Deciders<Inventory>) -> Self {
+        Self { owners }
     }
 }
 

@@ -14,8 +14,8 @@ use std::{sync::Arc, time::Duration};
 use backon::{ExponentialBuilder, Retryable};
 use events::{CommandId, EffectKey, bus::CommandMessage, participant::Participant};
 use futures_util::FutureExt;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use write_side::{CommandError, Context, EventStore, StoreError};
+use tokio_util::sync::CancellationToken;
+use write_side::{CommandError, Context, Deciders, EventStore, StoreError, domain::inventory::Inventory};
 
 use crate::{
     Config, Error,
@@ -26,10 +26,12 @@ use crate::{
 };
 
 /// Carries out the commands of one participant until shutdown. `Order` has no queue: the saga's own role commands it.
+/// `owners`: those of the process, one a location; with two they would take turns in losing the race.
 pub async fn run(
     config: Config,
     participant: Participant,
     store: EventStore,
+    owners: Deciders<Inventory>,
     health: Health,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
@@ -41,12 +43,8 @@ pub async fn run(
     };
     match participant {
         Participant::Inventory => {
-            let tracker = TaskTracker::new();
-            let handler = Arc::new(inventory::InventoryParticipant::new(store, &tracker));
-            let ended = consume(&broker, participant, handler, &shutdown).await;
-            tracker.close();
-            tracker.wait().await;
-            ended
+            let handler = inventory::InventoryParticipant::new(owners);
+            consume(&broker, participant, Arc::new(handler), &shutdown).await
         }
         Participant::Payment => {
             let provider = HttpPaymentProvider::new(&config.providers)?;
@@ -81,6 +79,7 @@ fn context(message: &CommandMessage) -> Context {
         traceparent: message.traceparent.clone(),
         business_time: None,
         body_hash: None,
+        once_in: None,
     }
 }
 

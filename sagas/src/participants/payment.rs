@@ -70,6 +70,10 @@ impl<P: PaymentProvider> PaymentParticipant<P> {
         if payment.effect(&wanted.key).is_none_or(|effect| effect.fate != Fate::Pending) {
             return Ok(());
         }
+        // Late: what is being voided, or was, is not asked for again.
+        if matches!(wanted.effect, Effect::Authorise { .. }) && payment.is_unwanted() {
+            return Ok(());
+        }
         let outcome = self.settle(payment, wanted, handled.repeated || redelivered).await?;
         crash_point("after-effect", &wanted.key);
         let context = outcome_context(message, &wanted.key);

@@ -63,6 +63,10 @@ impl<C: Carrier> ShippingParticipant<C> {
         if known.state.pending().iter().all(|pending| pending.effect_key != *wanted.key) {
             return Ok(());
         }
+        // Late: what is being cancelled is not booked again.
+        if matches!(wanted.effect, Effect::Book(_)) && known.state.is_unwanted() {
+            return Ok(());
+        }
         let outcome = self.settle(wanted, handled.repeated || redelivered).await?;
         crash_point("after-effect", wanted.key);
         let context = outcome_context(message, wanted.key);

@@ -67,6 +67,7 @@ impl OrderWork {
             traceparent: self.metadata.traceparent.clone(),
             business_time: None,
             body_hash: None,
+            once_in: None,
         };
         let stream = self.order_id.stream();
         let attempt = || handle_known::<Order>(store, &stream, known.clone(), self.command.clone(), &context);

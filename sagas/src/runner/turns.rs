@@ -320,11 +320,12 @@ fn passes(error: &StoreError) -> bool {
         && !is_own_fault(error)
 }
 
-/// The server takes no offence at anything but this one append: its data, or a broken constraint.
+/// The server takes no offence at anything but this one append: data that it cannot keep, or a key that is there already. A missing
+/// partition (23514) is the maintainer's affair.
 fn is_own_fault(error: &StoreError) -> bool {
     let StoreError::Postgres { source, .. } = error else { return matches!(error, StoreError::Malformed) };
     let code = source.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+    code.is_some_and(|code| code.starts_with("22") || ["23502", "23505", "54000"].contains(&&*code))
 }
 
 /// Decides on all facts in turn. A panic is this saga's affair.

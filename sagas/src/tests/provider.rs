@@ -99,6 +99,7 @@ impl Provider {
             traceparent: None,
             business_time: None,
             body_hash: None,
+            once_in: None,
         };
         let told = ShipmentCommand::RecordDispatched { tracking: format!("T-{shipment_id}") };
         handle::<Shipment>(&self.store, &shipment_id.stream(), told, &context).await.expect("the parcel was booked");

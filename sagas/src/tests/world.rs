@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 use write_side::{
-    Context, EventStore, StoreConfig,
+    Context, Deciders, EventStore, StoreConfig,
     domain::{
         inventory::{Inventory, InventoryCommand},
         order::{Order, OrderCommand},
@@ -36,7 +36,7 @@ pub(super) struct World {
     pub health: RelayHealth,
     roles: JoinSet<Result<(), crate::Error>>,
     stop: CancellationToken,
-    _tracker: TaskTracker,
+    tracker: TaskTracker,
     _database: TestDatabase,
 }
 
@@ -57,8 +57,7 @@ impl World {
         let config = impatient(&vhost.url(), &provider.url);
         let (roles, stop) = (JoinSet::new(), CancellationToken::new());
         let health = RelayHealth::default();
-        let world =
-            Self { store, config, provider, vhost, health, roles, stop, _tracker: tracker, _database: database };
+        let world = Self { store, config, provider, vhost, health, roles, stop, tracker, _database: database };
         world.receive(1_000).await;
         world
     }
@@ -88,7 +87,9 @@ impl World {
     pub(super) fn start_participants(&mut self) {
         for participant in [Participant::Inventory, Participant::Payment, Participant::Shipping] {
             let (config, store) = (self.config.clone(), self.store.clone());
-            self.roles.spawn(participants::run(config, participant, store, Health::default(), self.stop.clone()));
+            let owners = Deciders::new(store.clone(), self.tracker.clone());
+            let (health, stop) = (Health::default(), self.stop.clone());
+            self.roles.spawn(participants::run(config, participant, store, owners, health, stop));
         }
     }
 
@@ -213,6 +214,7 @@ fn context(name: &str, correlation_id: Uuid) -> Context {
         traceparent: None,
         business_time: None,
         body_hash: None,
+        once_in: None,
     }
 }
 

@@ -218,6 +218,12 @@ impl Payment {
         self.effects.of_kind(Authorisation).find(|effect| effect.amount.is_some())
     }
 
+    /// Whether it is voided, or about to be: no authorisation may be asked for any more.
+    #[must_use]
+    pub fn is_unwanted(&self) -> bool {
+        self.is(Void, &[Pending, Done])
+    }
+
     /// The capture that went through; a refund names it to the provider.
     #[must_use]
     pub fn capture_done(&self) -> Option<&Effect> {

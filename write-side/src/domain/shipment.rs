@@ -198,6 +198,12 @@ impl Shipment {
         booking.chain(cancellations).map(|(key, kind)| Pending { effect_key: key.clone(), kind }).collect()
     }
 
+    /// Whether it is cancelled, or about to be: no booking may be asked for any more.
+    #[must_use]
+    pub fn is_unwanted(&self) -> bool {
+        self.cancellations.iter().any(|cancellation| cancellation.fate != Fate::Refused)
+    }
+
     fn request(&self, wanted: ShipmentRequested) -> Decision {
         let key = &wanted.effect_key;
         if self.cancellation(key).is_some() {

@@ -59,6 +59,7 @@ impl Caller {
             traceparent: self.traceparent,
             business_time,
             body_hash: Some(body_hash),
+            once_in: None,
         }
     }
 

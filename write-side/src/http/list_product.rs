@@ -16,7 +16,7 @@ use super::{
     problem::refused,
 };
 use crate::{
-    create,
+    Context, create,
     domain::product::{Product, ProductCommand},
 };
 
@@ -84,7 +84,8 @@ pub(super) async fn list_product(
     let ListProductBody { sku, kind, name, description, categories, attributes, price } = body;
     let stream = sku.stream();
     let command = ProductCommand::List { sku, kind, name, description, categories, attributes, price };
-    let context = caller.context_alone(hash, None);
+    // The body says which product it is: the same key with another one would be another stream's first command.
+    let context = Context { once_in: Some("product"), ..caller.context_alone(hash, None) };
     let handled = create::<Product>(&app.store, &stream, command, &context).await.map_err(refused)?;
     Ok(Accepted::new(StatusCode::CREATED, app.store.log().id(), handled))
 }

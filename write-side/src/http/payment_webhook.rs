@@ -113,5 +113,6 @@ pub(super) fn provider_context(provider: &str, event_id: &str, order_id: OrderId
         traceparent: None,
         business_time: Some(at),
         body_hash: None,
+        once_in: None,
     }
 }

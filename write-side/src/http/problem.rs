@@ -45,8 +45,10 @@ pub(super) fn failed(error: &StoreError) -> Problem {
         }
         StoreError::Log(_)
         | StoreError::WrongExpectedVersion { .. }
+        | StoreError::KeyTaken
         | StoreError::Malformed
-        | StoreError::NotDurable { .. } => Problem::internal("append to the log", error),
+        | StoreError::NotDurable { .. }
+        | StoreError::Misconfigured { .. } => Problem::internal("append to the log", error),
     }
 }
 

@@ -31,7 +31,11 @@ fn one(store: &EventStore, name: &str, expected_version: StreamVersion, command_
     }
 }
 
-async fn append_one(store: &EventStore, name: &str, expected: StreamVersion) -> Result<Appended, StoreError> {
+pub(super) async fn append_one(
+    store: &EventStore,
+    name: &str,
+    expected: StreamVersion,
+) -> Result<Appended, StoreError> {
     let key = format!("{name}/{expected}/{}", Uuid::from_u128(u128::from(rand_id())));
     store.append(Append::to_one(one(store, name, expected, &key))).await
 }
@@ -44,7 +48,7 @@ fn rand_id() -> u64 {
 }
 
 /// Every position from 1, each stream's versions from 1, read as an auditor would.
-async fn assert_whole(fixture: &Fixture) -> i64 {
+pub(super) async fn assert_whole(fixture: &Fixture) -> i64 {
     let pool = fixture.superuser().await;
     let (events, last): (i64, i64) =
         sqlx::query_as("SELECT count(*), coalesce(max(position), 0) FROM events").fetch_one(&pool).await.unwrap();
@@ -126,11 +130,12 @@ async fn several_streams_in_one_append_are_written_together_or_not_at_all() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     append_one(store, "b", 0).await.unwrap();
-    let stale = Append { streams: vec![one(store, "a", 0, "x"), one(store, "b", 0, "x"), one(store, "c", 0, "x")] };
+    let all = |streams| Append { streams, keys: vec![] };
+    let stale = all(vec![one(store, "a", 0, "x"), one(store, "b", 0, "x"), one(store, "c", 0, "x")]);
     let error = store.append(stale).await.expect_err("b is at version 1");
     assert!(matches!(error, StoreError::WrongExpectedVersion { stream: s, actual: 1, .. } if s == stream("b")));
     assert_eq!(assert_whole(&fixture).await, 1);
-    let good = Append { streams: vec![one(store, "c", 0, "y"), one(store, "b", 1, "y"), one(store, "a", 0, "y")] };
+    let good = all(vec![one(store, "c", 0, "y"), one(store, "b", 1, "y"), one(store, "a", 0, "y")]);
     let appended = store.append(good).await.unwrap();
     assert_eq!((appended.first, appended.last), (Position(2), Position(4)));
     let page = store.log().raw_page(Position(1), 10).await.unwrap();
@@ -162,8 +167,8 @@ async fn an_append_without_events_or_with_a_stream_twice_is_refused() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     let nothing = StreamAppend { events: vec![], ..one(store, "a", 0, "x") };
-    let twice = Append { streams: vec![one(store, "a", 0, "x"), one(store, "a", 1, "y")] };
-    for append in [Append { streams: vec![] }, Append::to_one(nothing), twice] {
+    let twice = Append { streams: vec![one(store, "a", 0, "x"), one(store, "a", 1, "y")], keys: vec![] };
+    for append in [Append { streams: vec![], keys: vec![] }, Append::to_one(nothing), twice] {
         assert!(matches!(store.append(append).await, Err(StoreError::Malformed)));
     }
 }

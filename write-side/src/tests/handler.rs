@@ -11,7 +11,7 @@ use crate::{
     handle, handle_if,
 };
 
-fn place(order_id: OrderId) -> OrderCommand {
+pub(super) fn place(order_id: OrderId) -> OrderCommand {
     OrderCommand::Place { order: order(order_id) }
 }
 

@@ -2,6 +2,7 @@
 
 mod deciders;
 mod event_store;
+mod faults;
 mod handler;
 
 use std::{str::FromStr, sync::Arc};
@@ -35,16 +36,25 @@ impl Fixture {
         let services = TestServices::shared().await;
         let database =
             services.fresh_database(&schema::fingerprint(), async |url: String| schema::install(&url).await).await;
-        let pool = pool(&database.url(schema::SERVICE)).await;
         let tracker = TaskTracker::new();
-        let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
-        let store = EventStore::start(config, pool, LogId::default(), clock, ids, Wake::default(), &tracker).await;
-        Self { store: store.expect("the store starts"), database, tracker }
+        let store = store(config, &database.url(schema::SERVICE), &tracker).await;
+        Self { store, database, tracker }
+    }
+
+    /// The store of a process that starts now.
+    async fn again(&self) -> EventStore {
+        store(StoreConfig::default(), &self.database.url(schema::SERVICE), &self.tracker).await
     }
 
     async fn superuser(&self) -> PgPool {
         pool(&self.database.superuser_url()).await
     }
+}
+
+async fn store(config: StoreConfig, url: &str, tracker: &TaskTracker) -> EventStore {
+    let (pool, clock, ids) = (pool(url).await, Arc::new(SystemClock), Arc::new(SystemIds));
+    let store = EventStore::start(config, pool, LogId::default(), clock, ids, Wake::default(), tracker).await;
+    store.expect("the store starts")
 }
 
 async fn pool(url: &str) -> PgPool {
@@ -64,6 +74,7 @@ fn context(command_id: CommandId) -> Context {
         traceparent: None,
         business_time: None,
         body_hash: None,
+        once_in: None,
     }
 }
 

@@ -1,0 +1,120 @@
+-- The append tells a changed history by a code of its own, also where it refuses the whole batch, and a moment is found by halving.
+-- Expand step: the previous release takes any error of the append as a failed one.
+SET LOCAL lock_timeout = '5s';
+
+CREATE FUNCTION raise_history_changed(p_reached bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'the log ends before position %, which it is said to have reached', p_reached
+        USING ERRCODE = 'WB001', HINT = 'History changed, by a restore or a failover: restart the process.';
+END $$;
+
+-- Appends a batch: the only way into the log. Locks, then judges, then writes, in the caller's transaction (READ COMMITTED).
+--
+-- A batch is many appends, numbered by the caller; each takes effect whole or not at all. Streams are given sorted bytewise, each at
+-- most once in a batch. Events stand in the order in which they shall enter the log. p_hint is a position that the log is known to
+-- have reached (0 if none): it spares looking at old partitions. A log that ends before it raises WB001.
+--
+-- Returns one row: the position before the first event written, the time recorded, and for each stream that was not at its expected
+-- version (0: no such stream) its number in p_stream_ids, from 1, and its version; no append that names one of those wrote anything.
+CREATE OR REPLACE FUNCTION append_events(
+    p_hint            bigint,
+    p_stream_ids      text[], p_stream_appends  integer[], p_expected        bigint[], p_event_counts    bigint[],
+    p_event_appends   integer[], p_event_streams text[],   p_event_versions  bigint[], p_event_ids       uuid[],
+    p_event_types     text[], p_schema_versions smallint[], p_payloads       text[],   p_metadata        text[],
+    p_command_appends integer[], p_command_streams text[], p_command_ids     uuid[],   p_command_versions bigint[],
+    OUT last_position bigint, OUT recorded timestamptz, OUT stale_streams integer[], OUT stale_versions bigint[]
+)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    v_versions bigint[];
+    v_refused  integer[] := '{}';
+    v_last_at  timestamptz;
+BEGIN
+    stale_streams := '{}';
+    stale_versions := '{}';
+
+    -- New streams get a row, so that there is something to lock.
+    IF 0 = ANY (p_expected) THEN
+        INSERT INTO streams (stream_id, since_position)
+        SELECT s.stream_id, p_hint FROM unnest(p_stream_ids, p_expected) AS s (stream_id, expected)
+        WHERE s.expected = 0 ORDER BY s.stream_id COLLATE "C"
+        ON CONFLICT DO NOTHING;
+    END IF;
+
+    -- Everybody locks in the same order, so nobody waits in a circle.
+    SELECT array_agg(coalesce(l.version, 0) ORDER BY s.number) INTO v_versions
+    FROM unnest(p_stream_ids) WITH ORDINALITY AS s (stream_id, number)
+    LEFT JOIN (SELECT stream_id, version FROM streams WHERE stream_id = ANY (p_stream_ids) ORDER BY stream_id FOR UPDATE) AS l
+        ON l.stream_id = s.stream_id;
+
+    IF v_versions <> p_expected THEN
+        SELECT array_agg(s.number::integer), array_agg(s.version), array_agg(DISTINCT s.append)
+        INTO stale_streams, stale_versions, v_refused
+        FROM unnest(p_stream_appends, p_expected, v_versions) WITH ORDINALITY AS s (append, expected, version, number)
+        WHERE s.version <> s.expected;
+    END IF;
+
+    UPDATE streams SET version = s.expected + s.events
+    FROM unnest(p_stream_ids, p_stream_appends, p_expected, p_event_counts) AS s (stream_id, append, expected, events)
+    WHERE streams.stream_id = s.stream_id AND s.append <> ALL (v_refused);
+    IF NOT FOUND THEN
+        -- Nothing to write; but a stream must not be left with a position that the log has not reached.
+        IF p_hint > 0 AND NOT EXISTS (SELECT FROM events WHERE position >= p_hint) THEN
+            PERFORM raise_history_changed(p_hint);
+        END IF;
+        RETURN;
+    END IF;
+
+    INSERT INTO commands (stream_id, command_id, stream_version)
+    SELECT c.stream_id, c.command_id, c.version
+    FROM unnest(p_command_appends, p_command_streams, p_command_ids, p_command_versions) AS c (append, stream_id, command_id, version)
+    WHERE c.append <> ALL (v_refused);
+
+    PERFORM FROM log_head FOR UPDATE;
+    -- A statement of its own, so a snapshot taken after the lock: it sees what the last holder committed.
+    SELECT e.position, e.recorded_at INTO last_position, v_last_at
+    FROM events AS e WHERE e.position >= p_hint ORDER BY e.position DESC LIMIT 1;
+    IF NOT FOUND THEN
+        IF p_hint > 0 THEN
+            PERFORM raise_history_changed(p_hint);
+        END IF;
+        last_position := 0;
+    END IF;
+    recorded := greatest(clock_timestamp(), v_last_at);
+
+    INSERT INTO events (position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at)
+    SELECT last_position + row_number() OVER (ORDER BY e.number), e.stream_id, e.version, e.event_id, e.event_type, e.schema_version,
+           e.payload::json, e.metadata::json, recorded
+    FROM unnest(p_event_appends, p_event_streams, p_event_versions, p_event_ids, p_event_types, p_schema_versions, p_payloads, p_metadata)
+        WITH ORDINALITY AS e (append, stream_id, version, event_id, event_type, schema_version, payload, metadata, number)
+    WHERE e.append <> ALL (v_refused);
+END $$;
+
+-- The last position recorded at or before a moment; 0 if there is none. The answer for a moment that is past never changes: whoever is
+-- appending is waited for, and whoever comes later is recorded later.
+CREATE FUNCTION position_as_of(p_time timestamptz) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    v_before bigint := 0; -- recorded at or before the moment
+    v_after  bigint;      -- recorded later, or beyond the head
+    v_middle bigint;
+BEGIN
+    IF p_time >= clock_timestamp() - interval '5 minutes' THEN
+        PERFORM FROM log_head FOR UPDATE;
+    END IF;
+    SELECT coalesce(max(position), 0) + 1 INTO v_after FROM events;
+    -- recorded_at never runs backwards in position.
+    WHILE v_after - v_before > 1 LOOP
+        v_middle := (v_before + v_after) / 2;
+        IF (SELECT recorded_at FROM events WHERE position = v_middle) <= p_time THEN
+            v_before := v_middle;
+        ELSE
+            v_after := v_middle;
+        END IF;
+    END LOOP;
+    RETURN v_before;
+END $$;
+
+REVOKE ALL ON FUNCTION raise_history_changed, position_as_of FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION position_as_of TO waybill_service;

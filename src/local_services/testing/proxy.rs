@@ -1,0 +1,99 @@
+//! Stands between a client and Postgres, and loses an answer when told to.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixStream},
+    task::JoinSet,
+};
+
+use crate::postgres::Postgres;
+
+/// A port that leads to a Postgres. Dropping it closes the port and every connection.
+#[derive(Debug)]
+pub struct PostgresProxy {
+    port: u16,
+    faults: Arc<Faults>,
+    _accepting: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    /// Answers still to be lost.
+    wanted: AtomicUsize,
+    lost: AtomicUsize,
+}
+
+impl PostgresProxy {
+    pub async fn before(postgres: &Postgres) -> io::Result<Self> {
+        let socket = postgres.socket_dir.join(format!(".s.PGSQL.{}", postgres.port));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let faults = Arc::new(Faults::default());
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, socket, faults.clone()));
+        Ok(Self { port, faults, _accepting: accepting })
+    }
+
+    /// For sqlx: without TLS, which could not be cut at the right place.
+    pub fn url(&self, database: &str, user: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    /// From now on, each of the next `count` connections that the server answers on loses that answer, and breaks. What was asked for
+    /// has been done: a server answers a statement of its own transaction after its COMMIT.
+    pub fn lose_answers(&self, count: usize) {
+        self.faults.wanted.store(count, Ordering::SeqCst);
+    }
+
+    /// How many answers were lost.
+    pub fn lost(&self) -> usize {
+        self.faults.lost.load(Ordering::SeqCst)
+    }
+}
+
+async fn accept(listener: TcpListener, socket: PathBuf, faults: Arc<Faults>) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let Ok(server) = UnixStream::connect(&socket).await else { continue };
+        connections.spawn(relay(client, server, faults.clone()));
+    }
+}
+
+/// Until one side ends, or an answer is lost; then both are closed.
+async fn relay(client: TcpStream, server: UnixStream, faults: Arc<Faults>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let questions = tokio::io::copy(&mut from_client, &mut to_server);
+    let answers = async {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = from_server.read(&mut buffer).await?;
+            if count == 0 || faults.take() {
+                return io::Result::Ok(());
+            }
+            to_client.write_all(&buffer[..count]).await?;
+        }
+    };
+    tokio::select! {
+        _ = questions => (),
+        _ = answers => (),
+    }
+}
+
+impl Faults {
+    fn take(&self) -> bool {
+        let less = |wanted: usize| wanted.checked_sub(1);
+        let taken = self.wanted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok();
+        self.lost.fetch_add(usize::from(taken), Ordering::SeqCst);
+        taken
+    }
+}
