@@ -277,7 +277,7 @@ impl Log {
 /// By stream, through the per-partition index: reads a small category out of a large log without passing over the rest.
 const CATEGORY: &str = "SELECT e.position, e.stream_id, e.stream_version, e.event_id, e.event_type, e.schema_version, e.payload, \
      e.metadata, e.recorded_at FROM streams AS s JOIN events AS e USING (stream_id) \
-     WHERE s.stream_id > $1 || '-' AND s.stream_id < $1 || '.' AND s.version > 0 \
+     WHERE s.stream_id > $1 || '-' AND s.stream_id < $1 || '.' \
      AND e.position > s.since_position AND e.position > $2 ORDER BY e.position LIMIT $3";
 
 fn assert_dense(after: Position, rows: &[PgRow]) -> Result<(), LogError> {

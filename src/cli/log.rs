@@ -106,7 +106,7 @@ fn print(log: &Log, event: &RawRecorded, json: bool) {
 async fn stats(pool: &PgPool, log: &Log, json: bool) -> anyhow::Result<()> {
     let head = log.head_checkpoint().await?.log_position();
     let (streams, commands, bytes): (i64, i64, i64) = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM streams WHERE version > 0), (SELECT count(*) FROM commands), \
+        "SELECT (SELECT count(*) FROM streams), (SELECT count(*) FROM commands), \
          (SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition_tree('events') WHERE isleaf)",
     )
     .fetch_one(pool)

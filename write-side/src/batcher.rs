@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -54,9 +54,8 @@ impl Claim {
     }
 }
 
-/// One of a few tasks that share the queue; each has a connection of its own.
+/// A connection that appends: one of a few tasks that share the queue, or who takes its turn in the task of a lonely caller.
 pub(crate) struct Batcher {
-    pub queue: Arc<Mutex<mpsc::Receiver<Queued>>>,
     pub options: PgConnectOptions,
     pub config: StoreConfig,
     pub log_id: LogId,
@@ -96,21 +95,22 @@ struct Outcome {
 }
 
 impl Batcher {
-    /// Until the queue is closed and empty.
-    pub(crate) async fn run(mut self) {
-        while let Some(batch) = self.next_batch().await {
+    /// Until the queue is closed and empty. `busy` counts the batchers that are at work.
+    pub(crate) async fn run(mut self, queue: Arc<Mutex<mpsc::Receiver<Queued>>>, busy: Arc<AtomicUsize>) {
+        while let Some(batch) = self.next_batch(&queue).await {
+            busy.fetch_add(1, Ordering::AcqRel);
             self.settle(batch).await;
+            busy.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
     /// Waits for the first append, then takes what is there already; never lingers.
-    async fn next_batch(&mut self) -> Option<Vec<Queued>> {
+    async fn next_batch(&mut self, queue: &Mutex<mpsc::Receiver<Queued>>) -> Option<Vec<Queued>> {
         let mut batch = Batch::new(&self.config);
         for queued in std::mem::take(&mut self.held_back) {
             self.held_back.extend(batch.add(queued));
         }
         // The other batcher may hold the queue while it waits for work: who has some does not wait for that.
-        let queue = self.queue.clone();
         let queue = if batch.queued.is_empty() {
             let mut queue = queue.lock().await;
             self.held_back.extend(batch.add(queue.recv().await?));
@@ -119,15 +119,26 @@ impl Batcher {
             queue.try_lock().ok()
         };
         if let Some(mut queue) = queue {
+            let mut paused = false;
             while batch.has_room() && self.held_back.len() < self.config.batch_appends {
-                let Ok(queued) = queue.try_recv() else { break };
-                self.held_back.extend(batch.add(queued));
+                match queue.try_recv() {
+                    Ok(queued) => {
+                        paused = false;
+                        self.held_back.extend(batch.add(queued));
+                    }
+                    Err(_) if paused => break,
+                    // Those who were just answered come again together: whoever is ready to run may queue before the batch is closed.
+                    Err(_) => {
+                        paused = true;
+                        tokio::task::yield_now().await;
+                    }
+                }
             }
         }
         Some(batch.queued)
     }
 
-    async fn settle(&mut self, mut batch: Vec<Queued>) {
+    pub(crate) async fn settle(&mut self, mut batch: Vec<Queued>) {
         batch.retain(|queued| queued.claim.take());
         let mut undecided = vec![batch];
         while let Some(batch) = undecided.pop() {

@@ -1,6 +1,13 @@
 //! The only way into the log, and the way back to an aggregate's state. Cheap to clone.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use events::{
     Clock, CommandId, EventPayload, Ids, Log, LogError, LogId, Metadata, Position, StreamId, StreamVersion, Wake,
@@ -9,7 +16,7 @@ use futures_util::TryStreamExt;
 use serde::Deserialize;
 use sqlx::{PgConnection, PgPool, Row, ValueRef, postgres::PgRow};
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
+    sync::{Mutex, MutexGuard, mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,7 +32,8 @@ use crate::{
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
-    /// Connections that append. Only one commits at a time; the second prepares meanwhile.
+    /// Connections that append in batches; one more serves who appends alone. Only one writes events at a time; the others judge
+    /// and record commands meanwhile.
     pub batchers: usize,
     /// Most appends in one transaction.
     pub batch_appends: usize,
@@ -56,7 +64,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             batchers: 2,
-            batch_appends: 256,
+            batch_appends: 128,
             batch_bytes: 1 << 20,
             queue: 4096,
             append_timeout: Duration::from_secs(5),
@@ -98,6 +106,9 @@ pub struct EventStore {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     queue: mpsc::Sender<Queued>,
+    /// For an append that comes while nobody else appends: made in its caller's task, it changes threads nowhere.
+    alone: Arc<Mutex<Batcher>>,
+    busy: Arc<AtomicUsize>,
     changed: CancellationToken,
     append_timeout: Duration,
     verdict_timeout: Duration,
@@ -155,32 +166,35 @@ impl EventStore {
             ("lock_timeout", "5s"),
             ("synchronous_commit", "on"),
             ("plan_cache_mode", "force_generic_plan"),
+            ("jit", "off"),
             ("default_transaction_isolation", "read\\ committed"),
         ]);
         let (sender, receiver) = mpsc::channel(config.queue);
         let queue = Arc::new(Mutex::new(receiver));
-        let changed = CancellationToken::new();
-        for _ in 0..config.batchers {
+        let (changed, busy) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
+        let mut batchers = Vec::new();
+        for _ in 0..=config.batchers {
             let connecting = batcher::connect(&options, config.connect_timeout).await;
             let mut connection = connecting.map_err(StoreError::doing("connect the append path"))?;
             refuse_volatile(&mut connection).await?;
-            let (queue, options, config) = (queue.clone(), options.clone(), config.clone());
-            let batcher = Batcher {
-                queue,
-                options,
-                config,
+            batchers.push(Batcher {
+                options: options.clone(),
+                config: config.clone(),
                 log_id: log_id.clone(),
                 wake: wake.clone(),
                 changed: changed.clone(),
                 connection: Some(connection),
                 held_back: Vec::new(),
-            };
-            tracker.spawn(batcher.run());
+            });
+        }
+        let alone = Arc::new(Mutex::new(batchers.pop().expect("one more than those that are configured")));
+        for batcher in batchers {
+            tracker.spawn(batcher.run(queue.clone(), busy.clone()));
         }
         let log = Log::new(pool, log_id);
         wake.committed(log.head().await?);
         let (append_timeout, verdict_timeout) = (config.append_timeout, config.verdict_timeout());
-        Ok(Self { log, wake, clock, ids, queue: sender, changed, append_timeout, verdict_timeout })
+        Ok(Self { log, wake, clock, ids, queue: sender, alone, busy, changed, append_timeout, verdict_timeout })
     }
 
     /// Waits until the log turns out to have lost what this process has committed: the process must end, and start anew.
@@ -219,6 +233,14 @@ impl EventStore {
         }
         let (reply, mut verdict) = oneshot::channel();
         let claim = Claim::default();
+        if let Some(mut alone) = self.alone() {
+            let settling = alone.settle(vec![Queued { append, claim, reply }]);
+            let lost = timeout(self.verdict_timeout, settling).await.is_err();
+            return match verdict.try_recv() {
+                Ok(told) if !lost => told,
+                _ => Err(StoreError::OutcomeUnknown { source: None }),
+            };
+        }
         self.queue.try_send(Queued { append, claim: claim.clone(), reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
@@ -233,6 +255,12 @@ impl EventStore {
             },
         };
         told.unwrap_or(Err(StoreError::OutcomeUnknown { source: None }))
+    }
+
+    /// The way for who is alone; none while anything else is under way or waits.
+    fn alone(&self) -> Option<MutexGuard<'_, Batcher>> {
+        let idle = self.busy.load(Ordering::Acquire) == 0 && self.queue.capacity() == self.queue.max_capacity();
+        self.alone.try_lock().ok().filter(|_| idle)
     }
 
     /// The longest that a command may take here, from the queue to its verdict.

@@ -20,12 +20,6 @@ use crate::{CommandError, Context, EventStore, StoreConfig, StoreError, create, 
 async fn forget_after(fixture: &Fixture, position: i64) {
     let pool = fixture.superuser().await;
     sqlx::query("DELETE FROM events WHERE position > $1").bind(position).execute(&pool).await.unwrap();
-    sqlx::query(
-        "UPDATE streams AS s SET version = (SELECT coalesce(max(stream_version), 0) FROM events AS e WHERE e.stream_id = s.stream_id)",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
 }
 
 /// A transaction of somebody else that holds the head of the log: no append comes to its end meanwhile.
@@ -138,19 +132,22 @@ async fn an_append_that_waited_too_long_is_refused_and_never_done() {
     let config = StoreConfig { batchers: 1, append_timeout: Duration::from_millis(200), ..StoreConfig::default() };
     let fixture = Fixture::with(config).await;
     let mut holder = hold_head(&fixture).await;
-    let mut under_way = JoinSet::new();
-    let store = fixture.store.clone();
-    under_way.spawn(async move { append_one(&store, "a", 0).await });
     let superuser = fixture.superuser().await;
-    let blocked =
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
-    while !sqlx::query_scalar::<_, bool>(blocked).fetch_one(&superuser).await.unwrap() {}
-    let waiting = append_one(&fixture.store, "b", 0).await.expect_err("the only batcher is busy");
+    let mut under_way = JoinSet::new();
+    // The one that was alone, and the only batch.
+    for (count, name) in [(1, "a"), (2, "b")] {
+        let store = fixture.store.clone();
+        under_way.spawn(async move { append_one(&store, name, 0).await });
+        let blocked =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&superuser).await.unwrap() < count {}
+    }
+    let waiting = append_one(&fixture.store, "c", 0).await.expect_err("all connections are busy");
     assert!(matches!(waiting, StoreError::Overloaded), "{waiting}");
     sqlx::query("ROLLBACK").execute(&mut holder).await.unwrap();
-    under_way.join_all().await.pop().unwrap().expect("what was under way comes to its end");
-    append_one(&fixture.store, "c", 0).await.unwrap();
-    assert_eq!(assert_whole(&fixture).await, 2, "what was refused is not in the log");
+    assert!(under_way.join_all().await.iter().all(Result::is_ok), "what was under way comes to its end");
+    append_one(&fixture.store, "d", 0).await.unwrap();
+    assert_eq!(assert_whole(&fixture).await, 3, "what was refused is not in the log");
 }
 
 #[tokio::test]
@@ -229,4 +226,62 @@ async fn the_position_of_a_moment_is_the_last_one_recorded_by_then() {
         let position = log.position_at(time).await.unwrap();
         assert_eq!(position, Position(i64::try_from(n).unwrap() + 1));
     }
+}
+
+#[tokio::test]
+async fn a_version_belongs_to_one_event_also_of_a_stream_that_rested_while_partitions_filled() {
+    let fixture = Fixture::new().await;
+    for n in 0..2 {
+        append_one(&fixture.store, "a", n).await.unwrap();
+    }
+    // Two partitions later: nobody can wait for ten million events, so the log gets its head without what is before it.
+    let superuser = fixture.superuser().await;
+    sqlx::query("SELECT attach_event_partitions(12000000)").execute(&superuser).await.unwrap();
+    sqlx::query(
+        "INSERT INTO events SELECT 12000000, 'test-far', 1, gen_random_uuid(), 'Tested', 1, '{}', '{}', clock_timestamp()",
+    )
+    .execute(&superuser)
+    .await
+    .unwrap();
+    let store = fixture.again().await;
+    let mut racers = JoinSet::new();
+    for _ in 0..20 {
+        let store = store.clone();
+        racers.spawn(async move { append_one(&store, "a", 2).await });
+    }
+    let outcomes = racers.join_all().await;
+    let stale = |outcome: &Result<_, _>| matches!(outcome, Err(StoreError::WrongExpectedVersion { actual: 3, .. }));
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| stale(outcome)).count(), 19);
+    let late = append_one(&store, "a", 1).await;
+    assert!(stale(&late), "{late:?}");
+    assert!(matches!(append_one(&store, "b", 5).await, Err(StoreError::WrongExpectedVersion { actual: 0, .. })));
+    assert_eq!(append_one(&store, "b", 0).await.unwrap().last, Position(12_000_002), "a refused name is free");
+}
+
+#[tokio::test]
+async fn an_append_leaves_no_dead_row_that_an_old_snapshot_could_keep() {
+    let fixture = Fixture::new().await;
+    for n in 0..50 {
+        append_one(&fixture.store, "a", n).await.unwrap();
+    }
+    let mut connection = PgConnection::connect(&fixture.database.superuser_url()).await.unwrap();
+    // Counted within its own transaction, where the counters are exact at once.
+    let mut transaction = connection.begin().await.unwrap();
+    sqlx::query(
+        "SELECT append_events(50, '{test-a}', '{0}', '{50}', '{1}', '{0}', '{test-a}', '{51}', ARRAY[gen_random_uuid()], \
+         '{Tested}', '{1}', ARRAY['{}'], ARRAY['{}'], '{0}', '{test-a}', ARRAY[gen_random_uuid()], '{51}')",
+    )
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    let moved: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT relname::text, n_tup_upd + n_tup_del, n_tup_ins FROM pg_stat_xact_user_tables \
+         WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER BY relname",
+    )
+    .fetch_all(&mut *transaction)
+    .await
+    .unwrap();
+    assert_eq!(moved, [("commands".into(), 0, 1), ("events_p000000".into(), 0, 1)]);
+    transaction.rollback().await.unwrap();
 }
