@@ -138,13 +138,14 @@ COMMENT ON COLUMN streams.version IS 'Not moved any more: the last version stand
 -- The last position recorded at or before a moment; 0 if there is none. The answer for a moment that is past never changes: whoever is
 -- appending is waited for, and whoever comes later is recorded later.
 CREATE FUNCTION position_as_of(p_time timestamptz) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
     v_before bigint := 0; -- recorded at or before the moment
     v_after  bigint;      -- recorded later, or beyond the head
     v_middle bigint;
 BEGIN
-    IF p_time >= clock_timestamp() - interval '5 minutes' THEN
+    -- Behind an event that was recorded later, nothing earlier can follow.
+    IF p_time >= coalesce((SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1), '-infinity') THEN
         PERFORM FROM log_head FOR UPDATE;
     END IF;
     SELECT coalesce(max(position), 0) + 1 INTO v_after FROM events;

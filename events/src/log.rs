@@ -16,6 +16,9 @@ use crate::{
 /// How long a tail waits for a wake-up before it looks by itself: what a lost notification costs.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Longest wait for a page: some 64 k events from a cold disk.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("cannot {doing}")]
@@ -45,6 +48,15 @@ impl LogError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Postgres { .. })
     }
+}
+
+/// The answer to a question, within a bound: a server that neither answers nor goes away is as good as gone.
+async fn answered<T>(
+    doing: &'static str,
+    question: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, LogError> {
+    let answer = tokio::time::timeout(READ_TIMEOUT, question).await;
+    answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(LogError::doing(doing))
 }
 
 /// One log, for reading. Cheap to clone.
@@ -100,11 +112,12 @@ impl Log {
 
     /// The last position together with the event that stands there.
     pub async fn head_checkpoint(&self) -> Result<Checkpoint, LogError> {
-        let row: Option<(i64, Uuid)> =
+        let row: Option<(i64, Uuid)> = answered(
+            "read the head of the log",
             sqlx::query_as("SELECT position, event_id FROM events ORDER BY position DESC LIMIT 1")
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(LogError::doing("read the head of the log"))?;
+                .fetch_optional(&self.pool),
+        )
+        .await?;
         Ok(row.map_or_else(
             || Checkpoint::start(self.log_id.clone()),
             |(position, event_id)| Checkpoint { log_id: self.log_id.clone(), position: Position(position), event_id },
@@ -156,23 +169,13 @@ impl Log {
     }
 
     async fn stream_rows(&self, stream: &StreamId, after: StreamVersion, limit: u32) -> Result<Vec<PgRow>, LogError> {
-        sqlx::query(STREAM)
-            .bind(stream.as_str())
-            .bind(after)
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(LogError::doing("read a stream"))
+        let query = sqlx::query(STREAM).bind(stream.as_str()).bind(after).bind(i64::from(limit));
+        answered("read a stream", query.fetch_all(&self.pool)).await
     }
 
     /// The checkpoint of a reader that has read up to `position`; the head's where the log does not reach it.
     pub async fn checkpoint_at(&self, position: Position) -> Result<Checkpoint, LogError> {
-        let event_id: Option<Uuid> = sqlx::query_scalar("SELECT event_id FROM events WHERE position = $1")
-            .bind(position.0)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(LogError::doing("read the event at a position"))?;
-        match event_id {
+        match self.event_at(position).await? {
             Some(event_id) => Ok(Checkpoint { log_id: self.log_id.clone(), position, event_id }),
             None if position == Position::START => Ok(Checkpoint::start(self.log_id.clone())),
             None => self.head_checkpoint().await,
@@ -186,36 +189,29 @@ impl Log {
         after: Position,
         limit: u32,
     ) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
-        let rows = sqlx::query(CATEGORY)
-            .bind(category)
-            .bind(after.0)
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(LogError::doing("read a category"))?;
+        let query = sqlx::query(CATEGORY).bind(category).bind(after.0).bind(i64::from(limit));
+        let rows = answered("read a category", query.fetch_all(&self.pool)).await?;
         rows.iter().map(decode_row).collect()
     }
 
     /// All events of the given streams, each stream's in order.
     pub async fn streams(&self, streams: &[&str]) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
-        let rows = sqlx::query(STREAMS).bind(streams).fetch_all(&self.pool).await;
-        rows.map_err(LogError::doing("read several streams"))?.iter().map(decode_row).collect()
+        let query = sqlx::query(STREAMS).bind(streams);
+        let rows = answered("read several streams", query.fetch_all(&self.pool)).await?;
+        rows.iter().map(decode_row).collect()
     }
 
     /// The events at the given positions, in order; a position beyond the head is left out.
     pub async fn raw_at(&self, positions: &[i64]) -> Result<Vec<RawRecorded>, LogError> {
-        let rows = sqlx::query(AT_POSITIONS).bind(positions).fetch_all(&self.pool).await;
-        rows.map_err(LogError::doing("read events by position"))?.iter().map(raw_row).collect()
+        let query = sqlx::query(AT_POSITIONS).bind(positions);
+        let rows = answered("read events by position", query.fetch_all(&self.pool)).await?;
+        rows.iter().map(raw_row).collect()
     }
 
     /// The last position recorded at or before `time`, of the database's clock. The same answer for ever, once `time` is past.
     pub async fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {
-        sqlx::query_scalar("SELECT position_as_of($1)")
-            .bind(time)
-            .fetch_one(&self.pool)
-            .await
-            .map(Position)
-            .map_err(LogError::doing("find the position of a moment"))
+        let query = sqlx::query_scalar("SELECT position_as_of($1)").bind(time);
+        answered("find the position of a moment", query.fetch_one(&self.pool)).await.map(Position)
     }
 
     /// Refuses a checkpoint whose event is no longer at its position.
@@ -226,16 +222,16 @@ impl Log {
         if checkpoint.position == Position::START {
             return Ok(());
         }
-        let event_id: Option<Uuid> = sqlx::query_scalar("SELECT event_id FROM events WHERE position = $1")
-            .bind(checkpoint.position.0)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(LogError::doing("verify a checkpoint"))?;
-        if event_id == Some(checkpoint.event_id) {
+        if self.event_at(checkpoint.position).await? == Some(checkpoint.event_id) {
             Ok(())
         } else {
             Err(LogError::HistoryChanged { checkpoint: checkpoint.to_string() })
         }
+    }
+
+    async fn event_at(&self, position: Position) -> Result<Option<Uuid>, LogError> {
+        let query = sqlx::query_scalar("SELECT event_id FROM events WHERE position = $1").bind(position.0);
+        answered("read the event at a position", query.fetch_optional(&self.pool)).await
     }
 
     async fn rows_after(&self, checkpoint: &Checkpoint, limit: u32) -> Result<Vec<PgRow>, LogError> {
@@ -247,11 +243,10 @@ impl Log {
 
     /// The rows after a position, and none of them twice; with a checkpoint, only if its event still stands there.
     async fn rows(&self, after: Position, checkpoint: Option<&Checkpoint>, limit: u32) -> Result<Vec<PgRow>, LogError> {
-        let doing = || LogError::doing("read a page of the log");
         let query = sqlx::query(PAGE).bind(after.0).bind(i64::from(limit));
-        let mut rows = query.fetch_all(&self.pool).await.map_err(doing())?;
+        let mut rows = answered("read a page of the log", query.fetch_all(&self.pool)).await?;
         let first = rows.first().map(|row| Ok((Position(row.try_get(0)?), row.try_get(3)?))).transpose();
-        let first: Option<(Position, Uuid)> = first.map_err(doing())?;
+        let first: Option<(Position, Uuid)> = first.map_err(LogError::doing("read a page of the log"))?;
         let own = first.filter(|(position, _)| *position == after && after != Position::START);
         if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.position != Position::START)
             && own.is_none_or(|(_, event_id)| event_id != checkpoint.event_id)
@@ -264,7 +259,7 @@ impl Log {
         assert_dense(after, &rows)?;
         if rows.is_empty() {
             let query = sqlx::query_scalar(NEXT).bind(after.0).fetch_optional(&self.pool);
-            let next = query.await.map_err(doing())?.map(Position);
+            let next = answered("look beyond an empty page", query).await?.map(Position);
             // What was appended meanwhile is read with the next page.
             if let Some(found) = next.filter(|found| *found != after.next()) {
                 return Err(LogError::Hole { after, found });

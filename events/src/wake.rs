@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{PgPool, postgres::PgListener};
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -65,10 +65,10 @@ impl Wake {
 
     async fn notify_others(&self, pool: &PgPool) {
         let mut committed = self.committed.subscribe();
+        let mut connection = None;
         while committed.changed().await.is_ok() {
             let position = *committed.borrow_and_update();
-            let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(position.to_string()).execute(pool);
-            match tokio::time::timeout(NOTIFY_TIMEOUT, notify).await {
+            match tokio::time::timeout(NOTIFY_TIMEOUT, notify(&mut connection, pool, position)).await {
                 Ok(Ok(_)) => (),
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "readers elsewhere were not notified and will look by themselves")
@@ -98,6 +98,20 @@ impl Wake {
             }
         }
     }
+}
+
+/// On a connection of its own: a busy pool does not keep readers waiting, and nobody waits for the disk because of a hint.
+async fn notify(connection: &mut Option<PgConnection>, pool: &PgPool, position: Position) -> Result<(), sqlx::Error> {
+    let mut own = match connection.take() {
+        Some(own) => own,
+        None => {
+            let options = (*pool.connect_options()).clone().options([("synchronous_commit", "off")]);
+            PgConnection::connect_with(&options).await?
+        }
+    };
+    sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(position.to_string()).execute(&mut own).await?;
+    *connection = Some(own);
+    Ok(())
 }
 
 fn raise(sender: &watch::Sender<Position>, position: Position) {

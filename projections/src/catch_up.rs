@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use events::{DomainEvent, Log, LogError, Position, Recorded};
+use events::{Checkpoint, DomainEvent, Log, LogError, Position, Recorded};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +39,7 @@ pub(crate) async fn catch_up<O: OpenGeneration>(
     bounded(name, log.verify(open.folded())).await?;
     let (send, mut pages) = mpsc::channel(AHEAD);
     let mut reader = JoinSet::new();
-    reader.spawn(read_ahead(log.clone(), open.folded().position, to, pace.page, send));
+    reader.spawn(read_ahead(log.clone(), open.folded().clone(), to, pace.page, send));
     let mut unwritten = 0;
     while let Some(page) = pages.recv().await {
         let page = match page {
@@ -69,19 +69,19 @@ pub(crate) async fn catch_up<O: OpenGeneration>(
 
 async fn read_ahead(
     log: Log,
-    mut after: Position,
+    mut after: Checkpoint,
     to: Position,
     page_limit: u32,
     send: mpsc::Sender<Result<Vec<Recorded<DomainEvent>>, LogError>>,
 ) {
-    while after < to {
-        let limit = page_limit.min(u32::try_from(to.0 - after.0).unwrap_or(u32::MAX));
-        let page = match tokio::time::timeout(LOG_TIMEOUT, readable_page(&log, after, limit)).await {
+    while after.position < to {
+        let limit = page_limit.min(u32::try_from(to.0 - after.position.0).unwrap_or(u32::MAX));
+        let page = match tokio::time::timeout(LOG_TIMEOUT, readable_page(&log, &after, limit)).await {
             Ok(page) => page,
             Err(_) => continue,
         };
-        match page.as_ref().map(|page| page.last().map(|last| last.position)) {
-            Ok(Some(last)) => after = last,
+        match page.as_ref().map(|page| page.last().map(|last| (last.position, last.event_id))) {
+            Ok(Some((position, event_id))) => (after.position, after.event_id) = (position, event_id),
             // The log ends before the head that it had: the next verification tells why.
             Ok(None) => return,
             Err(_) => {
@@ -96,11 +96,11 @@ async fn read_ahead(
 }
 
 /// The events before one that cannot be decoded are folded; it stops the reader only when it is next.
-async fn readable_page(log: &Log, after: Position, limit: u32) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
-    match log.page(after, limit).await {
-        Err(LogError::Undecodable { position, .. }) if position > after.next() => {
-            let readable = u32::try_from(position.0 - after.0 - 1).unwrap_or(limit);
-            log.page(after, readable).await
+async fn readable_page(log: &Log, after: &Checkpoint, limit: u32) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
+    match log.page_after(after, limit).await {
+        Err(LogError::Undecodable { position, .. }) if position > after.position.next() => {
+            let readable = u32::try_from(position.0 - after.position.0 - 1).unwrap_or(limit);
+            log.page_after(after, readable).await
         }
         page => page,
     }

@@ -21,6 +21,7 @@ pub(super) const SPEC: Spec = Spec {
     ours: "one event an append at its own expected version, 256 in flight, 10,000 streams, with its command id",
     larger_is_better: true,
     aim: 0.50,
+    aim_p99: None,
 };
 
 const IN_FLIGHT: usize = 256;

@@ -24,6 +24,7 @@ pub(super) const SPEC: Spec = Spec {
     ours: "a single append, p50",
     larger_is_better: false,
     aim: 1.0 / 1.4,
+    aim_p99: Some(0.5),
 };
 
 pub(super) async fn run(effort: Effort, folder: Option<&Path>, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Round>> {

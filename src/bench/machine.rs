@@ -1,6 +1,6 @@
 //! What the figures were measured on.
 
-use std::fs;
+use std::{fmt, fs};
 
 use serde::Serialize;
 
@@ -12,6 +12,13 @@ pub(crate) struct Machine {
     kernel: String,
     /// Load average of the last minute when the measurement ended; beyond the cores, something else was running too.
     load: String,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cores, processor, memory_gib, kernel, load } = self;
+        write!(f, "{cores} cores ({processor}), {memory_gib} GiB, Linux {kernel}, load {load}")
+    }
 }
 
 pub(crate) fn facts() -> Machine {

@@ -20,6 +20,7 @@ pub(super) const SPEC: Spec = Spec {
     ours: "the log's reader, decoded, one page after the other",
     larger_is_better: true,
     aim: 0.70,
+    aim_p99: None,
 };
 
 /// Events a page.
@@ -50,7 +51,7 @@ pub(super) async fn fill(log: &LogUnderTest, first: u64, last: u64) -> anyhow::R
     while from <= last {
         let to = last.min(from + CHUNK - 1);
         sqlx::query("SELECT attach_event_partitions($1)").bind(i64::try_from(to)?).execute(&mut connection).await?;
-        // Twenty events a stream; the ids are made from the number, so a log of one size is always the same.
+        // Twenty events a stream, each with its command; the ids are made from the number, so a log of one size is always the same.
         sqlx::query(
             "INSERT INTO events SELECT n, 'order-' || md5((n / 20)::text)::uuid, n % 20 + 1, md5('e' || n)::uuid, $3, $4, \
              $5::text::json, $6::text::json, timestamptz '2026-01-01' + n * interval '1 ms' FROM generate_series($1, $2) AS n",
@@ -64,9 +65,17 @@ pub(super) async fn fill(log: &LogUnderTest, first: u64, last: u64) -> anyhow::R
         .execute(&mut connection)
         .await
         .context("cannot fill the log")?;
+        for table in [
+            "INSERT INTO streams (stream_id, since_position) SELECT stream_id, min(position) - 1 FROM events \
+             WHERE position BETWEEN $1 AND $2 GROUP BY stream_id ON CONFLICT DO NOTHING",
+            "INSERT INTO commands SELECT stream_id, event_id, stream_version FROM events WHERE position BETWEEN $1 AND $2",
+        ] {
+            let written = sqlx::query(table).bind(i64::try_from(from)?).bind(i64::try_from(to)?);
+            written.execute(&mut connection).await.context("cannot fill the tables beside the log")?;
+        }
         from = to + 1;
     }
-    sqlx::query("VACUUM (ANALYZE) events").execute(&mut connection).await?;
+    sqlx::query("VACUUM (ANALYZE) events, streams, commands").execute(&mut connection).await?;
     Ok(())
 }
 

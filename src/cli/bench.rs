@@ -64,5 +64,10 @@ fn show(report: &Report) {
     table.add_row(["ours", &format!("{:.0}", report.ours.median), report.spec.ours]);
     let verdict = if report.reaches_its_aim() { "reached" } else { "missed" };
     table.add_row(["ratio", &format!("{:.3}", report.ratio), &format!("aim {:.2}: {verdict}", report.aim)]);
+    if let Some(p99) = report.p99 {
+        let what = format!("p99: limit {:.0}, ours {:.0}; aim {:.2}", p99.limit, p99.ours, p99.aim);
+        table.add_row(["", &format!("{:.3}", p99.ratio), &what]);
+    }
+    table.add_row(["machine", "", &report.machine.to_string()]);
     output::line(table);
 }

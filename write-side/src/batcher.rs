@@ -11,7 +11,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use events::{LogError, LogId, LogPosition, Position, StreamId, StreamVersion, Wake};
-use sqlx::{Connection, FromRow, PgConnection, postgres::PgConnectOptions};
+use sqlx::{
+    Connection, FromRow, PgConnection,
+    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
+};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     time::Instant,
@@ -191,6 +194,8 @@ impl Batcher {
                 self.connection = Some(connection);
                 Ok(outcome)
             }
+            // It says so of the whole session or server, maybe in the middle of a commit: whether that had happened is not said.
+            Err(error) if ends_session(&error) => Err(BatchError::Lost(Some(error))),
             Err(error) => match error.as_database_error().map(|error| error.code().unwrap_or_default().into_owned()) {
                 // Deadlock, serialisation failure, lock timeout.
                 Some(code) if ["40P01", "40001", "55P03"].contains(&code.as_str()) => {
@@ -199,11 +204,14 @@ impl Batcher {
                 }
                 // The log ends before what this process has committed: its server was restored, or a standby lacked it.
                 Some(code) if code == HISTORY_CHANGED => Err(BatchError::HistoryChanged { reached: hint }),
-                // No partition, because no maintainer runs.
-                Some(code) if code == "23514" && attach_partitions(&mut connection).await.is_ok() => {
-                    self.connection = Some(connection);
-                    Err(BatchError::Repeat(error))
-                }
+                // No partition, because no maintainer runs. A connection on which that failed may still be at it, and is dropped.
+                Some(code) if code == "23514" => match attach_partitions(&mut connection).await {
+                    Ok(()) => {
+                        self.connection = Some(connection);
+                        Err(BatchError::Repeat(error))
+                    }
+                    Err(_) => Err(BatchError::Unfit(error)),
+                },
                 // The server is out of memory or disk, or somebody cancelled the statement: no append of the batch is to blame.
                 Some(code) if code.starts_with("53") || code == "57014" => {
                     self.connection = Some(connection);
@@ -211,8 +219,7 @@ impl Batcher {
                 }
                 // It has become a standby; the next connection may find the primary.
                 Some(code) if code == "25006" => Err(BatchError::Unfit(error)),
-                // The session is being ended: whether it had committed is not said.
-                Some(code) if code.starts_with("57P") || code.starts_with("08") => Err(BatchError::Lost(Some(error))),
+                Some(code) if code.starts_with("08") => Err(BatchError::Lost(Some(error))),
                 Some(_) => {
                     self.connection = Some(connection);
                     Err(BatchError::Refused(error))
@@ -328,6 +335,11 @@ impl<'a> Batch<'a> {
 pub(crate) async fn connect(options: &PgConnectOptions, timeout: Duration) -> Result<PgConnection, sqlx::Error> {
     let connect = PgConnection::connect_with(options);
     tokio::time::timeout(timeout, connect).await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
+}
+
+fn ends_session(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    error.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }
 
 /// There is always one to spare where a maintainer runs; where none does, the append helps itself.

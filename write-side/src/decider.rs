@@ -173,6 +173,10 @@ impl<A: Aggregate> Owner<A> {
                     self.known.version = decided.version;
                     return answer(batch, decided.verdicts, done.last, decided.version, appended);
                 }
+                // What this owner knows is no longer in the log: it must not decide on it.
+                Err(StoreError::WrongExpectedVersion { actual, .. }) if actual < self.known.version => {
+                    return fail(batch, self.store.lost_history(), unknown);
+                }
                 Err(StoreError::WrongExpectedVersion { .. }) => self.unsure = true,
                 Err(StoreError::OutcomeUnknown { .. }) => (self.unsure, unknown) = (true, true),
                 Err(error) => {

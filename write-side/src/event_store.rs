@@ -112,6 +112,7 @@ pub struct EventStore {
     changed: CancellationToken,
     append_timeout: Duration,
     verdict_timeout: Duration,
+    read_timeout: Duration,
 }
 
 /// An aggregate as its stream tells it.
@@ -194,7 +195,26 @@ impl EventStore {
         let log = Log::new(pool, log_id);
         wake.committed(log.head().await?);
         let (append_timeout, verdict_timeout) = (config.append_timeout, config.verdict_timeout());
-        Ok(Self { log, wake, clock, ids, queue: sender, alone, busy, changed, append_timeout, verdict_timeout })
+        let read_timeout = config.statement_timeout;
+        Ok(Self {
+            log,
+            wake,
+            clock,
+            ids,
+            queue: sender,
+            alone,
+            busy,
+            changed,
+            append_timeout,
+            verdict_timeout,
+            read_timeout,
+        })
+    }
+
+    /// For who finds that a stream has fewer events than it had committed.
+    pub(crate) fn lost_history(&self) -> StoreError {
+        self.changed.cancel();
+        history_changed(self.log.id(), self.wake.reached())
     }
 
     /// Waits until the log turns out to have lost what this process has committed: the process must end, and start anew.
@@ -283,7 +303,7 @@ impl EventStore {
         let query = sqlx::query(LOAD).bind(stream.as_str()).bind(known.version).bind(command_id.0);
         let mut rows = query.fetch(self.log.pool());
         let mut loaded = known;
-        while let Some(row) = rows.try_next().await.map_err(StoreError::doing("load a stream"))? {
+        while let Some(row) = self.told("load a stream", rows.try_next()).await? {
             if let Some(event) = StreamRow::<A::Event>::read(stream, &row)? {
                 if event.version > loaded.version {
                     loaded.state = loaded.state.evolve(&event.payload);
@@ -302,21 +322,32 @@ impl EventStore {
         commands: &[CommandId],
     ) -> Result<HashMap<CommandId, Answered>, StoreError> {
         let ids: Vec<Uuid> = commands.iter().map(|command| command.0).collect();
-        let rows = sqlx::query(ANSWERED).bind(stream.as_str()).bind(ids).fetch_all(self.log.pool()).await;
+        let query = sqlx::query(ANSWERED).bind(stream.as_str()).bind(ids);
+        let rows = self.told("look for answered commands", query.fetch_all(self.log.pool())).await?;
         let read = |row: &PgRow| {
             let metadata = row.try_get_raw(3)?;
             let metadata = metadata.as_str().map_err(sqlx::Error::Decode)?;
             Ok((CommandId(row.try_get(0)?), answer(row.try_get(1)?, Position(row.try_get(2)?), metadata)))
         };
-        let answers = rows.and_then(|rows| rows.iter().map(read).collect());
+        let answers: Result<_, sqlx::Error> = rows.iter().map(read).collect();
         answers.map_err(StoreError::doing("look for answered commands"))
+    }
+
+    /// What the server answers, within a bound.
+    async fn told<T>(
+        &self,
+        doing: &'static str,
+        question: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
+        let answer = timeout(self.read_timeout, question).await;
+        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(StoreError::doing(doing))
     }
 
     /// Where the event of that version stands; 0 for a stream that does not exist.
     pub async fn position_of(&self, stream: &StreamId, version: StreamVersion) -> Result<Position, StoreError> {
         let query = sqlx::query_scalar(POSITION_OF).bind(stream.as_str()).bind(version);
         let position: Option<i64> =
-            query.fetch_optional(self.log.pool()).await.map_err(StoreError::doing("find an event's position"))?;
+            self.told("find an event's position", query.fetch_optional(self.log.pool())).await?;
         Ok(Position(position.unwrap_or_default()))
     }
 }
