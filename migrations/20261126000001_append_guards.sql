@@ -1,6 +1,7 @@
 -- The append updates nothing: it locks a stream by its name and finds its version in the log. It tells a changed history by a code of its
 -- own, also where it refuses the whole batch. A moment is found by halving.
--- Expand step: for the previous release the function is the same; it takes any error of the append as a failed one.
+-- Expand step: the previous release calls the function as before, and its check misses the versions in streams. Stop its processes first:
+-- a call that began with the old body excludes none that begins with the new one.
 SET LOCAL lock_timeout = '5s';
 
 CREATE FUNCTION raise_history_changed(p_reached bigint) RETURNS void
