@@ -1,8 +1,15 @@
 -- The append updates nothing: it locks a stream by its name and finds its version in the log. It tells a changed history by a code of its
 -- own, also where it refuses the whole batch. A moment is found by halving.
--- Expand step: the previous release calls the function as before, and its check misses the versions in streams. Stop its processes first:
--- a call that began with the old body excludes none that begins with the new one.
+-- Expand step: the previous release calls the function as before.
 SET LOCAL lock_timeout = '5s';
+
+-- A call that began with the old body excludes none that begins with the new one. This waits for those under way, and those that come
+-- meanwhile end at their first update with a serialisation failure: the caller repeats them, with the new body.
+CREATE FUNCTION refuse_version() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'the append function was replaced meanwhile' USING ERRCODE = '40001';
+END $$;
+CREATE TRIGGER streams_version_rests BEFORE UPDATE OF version ON streams FOR EACH ROW EXECUTE FUNCTION refuse_version();
 
 CREATE FUNCTION raise_history_changed(p_reached bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -104,7 +111,9 @@ BEGIN
     INSERT INTO commands (stream_id, command_id, stream_version)
     SELECT c.stream_id, c.command_id, c.version
     FROM unnest(p_command_appends, p_command_streams, p_command_ids, p_command_versions) AS c (append, stream_id, command_id, version)
-    WHERE c.append <> ALL (v_refused);
+    WHERE c.append <> ALL (v_refused)
+    -- The keys of a category are locked by their rows alone: everybody in the same order.
+    ORDER BY c.stream_id COLLATE "C", c.command_id;
 
     -- Last, and held to the commit: positions are dense and in the order of commits.
     PERFORM FROM log_head FOR UPDATE;
@@ -162,5 +171,5 @@ BEGIN
     RETURN v_before;
 END $$;
 
-REVOKE ALL ON FUNCTION raise_history_changed, position_as_of FROM PUBLIC;
+REVOKE ALL ON FUNCTION raise_history_changed, refuse_version, position_as_of FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION position_as_of TO waybill_service;

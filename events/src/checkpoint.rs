@@ -1,7 +1,7 @@
 //! Up to where a reader has come, and how a reader whose progress lives in Postgres keeps it.
 
 use serde::{Deserialize, Serialize};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{LogError, LogId, LogPosition, Position};
@@ -26,6 +26,24 @@ impl Checkpoint {
     pub fn log_position(&self) -> LogPosition {
         LogPosition::new(self.log_id.clone(), self.position)
     }
+
+    /// Refuses another log than the one that the position is in.
+    pub(crate) fn belongs_to(&self, log: &LogId) -> Result<(), LogError> {
+        if self.log_id == *log {
+            Ok(())
+        } else {
+            Err(LogError::OtherLog { wanted: self.log_id.clone(), log: log.clone() })
+        }
+    }
+
+    /// Refuses if `found`, the event that the log has at this position now, is another one, or none.
+    pub(crate) fn stands(&self, found: Option<Uuid>) -> Result<(), LogError> {
+        if self.position == Position::START || found == Some(self.event_id) {
+            Ok(())
+        } else {
+            Err(LogError::HistoryChanged { checkpoint: self.to_string() })
+        }
+    }
 }
 
 impl std::fmt::Display for Checkpoint {
@@ -49,28 +67,25 @@ pub async fn load(pool: &PgPool, reader: &str, log_id: &LogId) -> Result<Checkpo
     ))
 }
 
-/// Moves a named reader's checkpoint from `before` to `after`, in the caller's transaction where it has one.
+/// Moves the checkpoint of a reader ($1) in a log ($2) from a position ($3) to another ($4) and its event ($5): one row, or none where
+/// it no longer stood at the first. For a statement that moves it together with what was derived; alone, [`advance`] does.
+pub const MOVE: &str = "INSERT INTO checkpoints AS c (reader, log_id, position, event_id) VALUES ($1, $2, $4, $5) \
+     ON CONFLICT (reader, log_id) DO UPDATE SET position = $4, event_id = $5, updated_at = clock_timestamp() \
+     WHERE c.position = $3 RETURNING 1";
+
+/// Moves a named reader's checkpoint from `before` to `after`.
 ///
 /// # Errors
 /// `Fenced`: it no longer stood at `before`, so another process runs the same reader; nothing was written.
-pub async fn advance(
-    executor: impl PgExecutor<'_>,
-    reader: &str,
-    before: &Checkpoint,
-    after: &Checkpoint,
-) -> Result<(), LogError> {
-    let moved = sqlx::query(
-        "INSERT INTO checkpoints AS c (reader, log_id, position, event_id) VALUES ($1, $2, $4, $5) \
-         ON CONFLICT (reader, log_id) DO UPDATE SET position = $4, event_id = $5, updated_at = clock_timestamp() \
-         WHERE c.position = $3",
-    )
-    .bind(reader)
-    .bind(after.log_id.as_str())
-    .bind(before.position.0)
-    .bind(after.position.0)
-    .bind(after.event_id)
-    .execute(executor)
-    .await
-    .map_err(LogError::doing("move a checkpoint"))?;
+pub async fn advance(pool: &PgPool, reader: &str, before: &Checkpoint, after: &Checkpoint) -> Result<(), LogError> {
+    let moved = sqlx::query(MOVE)
+        .bind(reader)
+        .bind(after.log_id.as_str())
+        .bind(before.position.0)
+        .bind(after.position.0)
+        .bind(after.event_id)
+        .execute(pool)
+        .await
+        .map_err(LogError::doing("move a checkpoint"))?;
     if moved.rows_affected() == 1 { Ok(()) } else { Err(LogError::Fenced { reader: reader.into() }) }
 }

@@ -126,12 +126,22 @@ impl Log {
 
     /// At most `limit` events after `after`, in order, decoded. Empty at the head.
     pub async fn page(&self, after: Position, limit: u32) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
-        self.rows(after, None, limit).await?.iter().map(decode_row).collect()
+        self.page_from(after, limit).await.map(|(_, events)| events)
+    }
+
+    /// Like [`Self::page`], together with the id of the event at `after`, where one stands.
+    pub(crate) async fn page_from(
+        &self,
+        after: Position,
+        limit: u32,
+    ) -> Result<(Option<Uuid>, Vec<Recorded<DomainEvent>>), LogError> {
+        let (own, rows) = self.rows(after, limit).await?;
+        Ok((own, rows.iter().map(decode_row).collect::<Result<_, _>>()?))
     }
 
     /// Like [`Self::page`], but as the log keeps them.
     pub async fn raw_page(&self, after: Position, limit: u32) -> Result<Vec<RawRecorded>, LogError> {
-        self.rows(after, None, limit).await?.iter().map(raw_row).collect()
+        self.rows(after, limit).await?.1.iter().map(raw_row).collect()
     }
 
     /// Like [`Self::page`] after a reader's last event, which the same statement finds at its place, or says that history changed.
@@ -216,17 +226,8 @@ impl Log {
 
     /// Refuses a checkpoint whose event is no longer at its position.
     pub async fn verify(&self, checkpoint: &Checkpoint) -> Result<(), LogError> {
-        if checkpoint.log_id != self.log_id {
-            return Err(LogError::OtherLog { wanted: checkpoint.log_id.clone(), log: self.log_id.clone() });
-        }
-        if checkpoint.position == Position::START {
-            return Ok(());
-        }
-        if self.event_at(checkpoint.position).await? == Some(checkpoint.event_id) {
-            Ok(())
-        } else {
-            Err(LogError::HistoryChanged { checkpoint: checkpoint.to_string() })
-        }
+        checkpoint.belongs_to(&self.log_id)?;
+        checkpoint.stands(self.event_at(checkpoint.position).await?)
     }
 
     async fn event_at(&self, position: Position) -> Result<Option<Uuid>, LogError> {
@@ -235,24 +236,19 @@ impl Log {
     }
 
     async fn rows_after(&self, checkpoint: &Checkpoint, limit: u32) -> Result<Vec<PgRow>, LogError> {
-        if checkpoint.log_id != self.log_id {
-            return Err(LogError::OtherLog { wanted: checkpoint.log_id.clone(), log: self.log_id.clone() });
-        }
-        self.rows(checkpoint.position, Some(checkpoint), limit).await
+        checkpoint.belongs_to(&self.log_id)?;
+        let (own, rows) = self.rows(checkpoint.position, limit).await?;
+        checkpoint.stands(own)?;
+        Ok(rows)
     }
 
-    /// The rows after a position, and none of them twice; with a checkpoint, only if its event still stands there.
-    async fn rows(&self, after: Position, checkpoint: Option<&Checkpoint>, limit: u32) -> Result<Vec<PgRow>, LogError> {
+    /// The rows after a position, and the id of the event that stands at it.
+    async fn rows(&self, after: Position, limit: u32) -> Result<(Option<Uuid>, Vec<PgRow>), LogError> {
         let query = sqlx::query(PAGE).bind(after.0).bind(i64::from(limit));
         let mut rows = answered("read a page of the log", query.fetch_all(&self.pool)).await?;
         let first = rows.first().map(|row| Ok((Position(row.try_get(0)?), row.try_get(3)?))).transpose();
         let first: Option<(Position, Uuid)> = first.map_err(LogError::doing("read a page of the log"))?;
-        let own = first.filter(|(position, _)| *position == after && after != Position::START);
-        if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.position != Position::START)
-            && own.is_none_or(|(_, event_id)| event_id != checkpoint.event_id)
-        {
-            return Err(LogError::HistoryChanged { checkpoint: checkpoint.to_string() });
-        }
+        let own = first.filter(|(position, _)| *position == after).map(|(_, event_id)| event_id);
         if own.is_some() {
             rows.remove(0);
         }
@@ -265,7 +261,7 @@ impl Log {
                 return Err(LogError::Hole { after, found });
             }
         }
-        Ok(rows)
+        Ok((own, rows))
     }
 }
 

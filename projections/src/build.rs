@@ -5,8 +5,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
-    catch_up::{Pace, bounded, catch_up},
-    failure::ProjectionError,
+    catch_up::{Pace, catch_up},
+    failure::{ProjectionError, Whose},
     names::Generation,
     store::{OpenGeneration, Store},
 };
@@ -38,7 +38,8 @@ pub(crate) async fn build_to_head<S: Store>(
     stop: &CancellationToken,
     progress: &mut (dyn FnMut(Position, Position) + Send),
 ) -> Result<(), ProjectionError> {
-    build_to::<S, _>(open, log, || bounded(S::NAME, log.head()), pace, stop, progress).await
+    let head = || async { log.head().await.map_err(Whose(S::NAME).log()) };
+    build_to::<S, _>(open, log, head, pace, stop, progress).await
 }
 
 /// Folds up to a goal; again, while that moves away by more than a page.

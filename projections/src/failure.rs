@@ -10,8 +10,6 @@ use crate::{checkpoint_text::BadCheckpoint, names::Generation, redis_store::Redi
 pub enum ProjectionError {
     #[error("{projection} cannot read the log")]
     Log { projection: &'static str, source: LogError },
-    #[error("{projection} waited too long for the log")]
-    LogSlow { projection: &'static str },
     #[error("{projection} cannot use Redis")]
     Redis { projection: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     /// Redis would throw documents away to make room, and a reader would take an order for one that does not exist.
@@ -76,12 +74,9 @@ impl ProjectionError {
     pub(crate) fn remedy(&self) -> Remedy {
         match self {
             Self::Superseded { .. } => Remedy::Reopen,
-            Self::LogSlow { .. }
-            | Self::Redis { .. }
-            | Self::Evicts { .. }
-            | Self::Index { .. }
-            | Self::Locked { .. }
-            | Self::Lost { .. } => Remedy::Retry,
+            Self::Redis { .. } | Self::Evicts { .. } | Self::Index { .. } | Self::Locked { .. } | Self::Lost { .. } => {
+                Remedy::Retry
+            }
             Self::Log { source, .. } if source.is_transient() => Remedy::Retry,
             Self::Restless { .. } | Self::Interrupted { .. } => Remedy::Retry,
             Self::Log { .. }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, Handle, ProjectionState,
     build::{build_to_head, building_pace, following_pace, open_construction, sweep},
-    catch_up::{bounded, catch_up},
+    catch_up::catch_up,
     failure::{ProjectionError, Remedy, Whose, chain, pause},
     names::Generation,
     pass::Pass,
@@ -120,7 +120,7 @@ impl<S: Store> Follower<S> {
             };
             let Some(generation) = contested else { return };
             let Ok(standing) = self.store.peek(generation).await else { continue };
-            let Ok(head) = bounded(S::NAME, self.log.head()).await else { continue };
+            let Ok(head) = self.log.head().await else { continue };
             let behind = head > standing.checkpoint.position;
             still = if behind && last.as_ref() == Some(&standing) { still + 1 } else { 0 };
             last = Some(standing);
@@ -137,8 +137,9 @@ impl<S: Store> Follower<S> {
         self.moved(&open);
         self.handle.set_state(S::NAME, ProjectionState::Following);
         loop {
-            let Some(pages) = self.pass.join().await else { return open.close().await };
-            let head = bounded(S::NAME, self.log.head()).await?;
+            let Some(joined) = self.pass.join().await else { return open.close().await };
+            let pages = joined.map_err(Whose(S::NAME).log())?;
+            let head = self.log.head().await.map_err(Whose(S::NAME).log())?;
             self.catch_up_to(&mut open, head).await?;
             self.moved(&open);
             self.follow_pass(&mut open, pages).await?;
@@ -189,13 +190,9 @@ impl<S: Store> Follower<S> {
 
     async fn catch_up_to(&self, open: &mut S::Open, to: Position) -> Result<(), ProjectionError> {
         let behind = to.0 - open.folded().position.0;
-        if behind <= 0 {
-            return bounded(S::NAME, self.log.verify(open.folded())).await;
-        }
         let far = behind > i64::from(self.config.rebuild_page_size);
         let pace = if far { building_pace(&self.config) } else { following_pace(&self.config) };
-        catch_up(S::NAME, open, &self.log, to, pace, &self.shutdown, &mut |open| self.moved(open)).await?;
-        Ok(())
+        catch_up(S::NAME, open, &self.log, to, pace, &self.shutdown, &mut |open| self.moved(open)).await
     }
 
     /// Until the pass lets go of this projection, or shutdown.

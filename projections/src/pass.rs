@@ -9,7 +9,7 @@ use events::{Log, LogError, Tail, Wake};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{catch_up::LOG_TIMEOUT, failure::chain, handle::Handle, store::EventPage};
+use crate::{failure::chain, handle::Handle, store::EventPage};
 
 /// Pages that wait for one projection.
 const QUEUE: usize = 8;
@@ -30,7 +30,7 @@ pub(crate) struct Pass(mpsc::Sender<Join>);
 #[derive(Debug)]
 struct Join {
     pages: mpsc::Sender<EventPage>,
-    joined: oneshot::Sender<()>,
+    joined: oneshot::Sender<Result<(), LogError>>,
 }
 
 impl Pass {
@@ -40,13 +40,12 @@ impl Pass {
     }
 
     /// From the answer on, every page that is read is given to the receiver, until it is too slow or the log cannot be read: then the
-    /// receiver ends. Who joins looks at the head of the log afterwards for what came before.
-    pub(crate) async fn join(&self) -> Option<mpsc::Receiver<EventPage>> {
+    /// receiver ends. Who joins looks at the head of the log afterwards for what came before. None: there is no pass any more.
+    pub(crate) async fn join(&self) -> Option<Result<mpsc::Receiver<EventPage>, LogError>> {
         let (pages, receiver) = mpsc::channel(QUEUE);
         let (joined, answer) = oneshot::channel();
         self.0.send(Join { pages, joined }).await.ok()?;
-        answer.await.ok()?;
-        Some(receiver)
+        Some(answer.await.ok()?.map(|()| receiver))
     }
 }
 
@@ -70,12 +69,16 @@ pub(crate) async fn run(
                 None => return,
             },
         };
-        match pass(&mut door, first, &log, &wake, page_size, &handle, &shutdown).await {
-            Ok(()) => (),
+        let tail = match open(&log, &wake, page_size).await {
+            Ok(tail) => tail,
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "the pass over the log ended and begins again");
-                tokio::time::sleep(PAUSE).await;
+                let _ = first.joined.send(Err(error)); // whoever wanted to join tries again after a pause of its own
+                continue;
             }
+        };
+        if let Err(error) = pass(&mut door, first, tail, &handle, &shutdown).await {
+            tracing::warn!(error = %chain(&error), "the pass over the log ended and begins again");
+            tokio::time::sleep(PAUSE).await;
         }
         if shutdown.is_cancelled() {
             return;
@@ -83,30 +86,29 @@ pub(crate) async fn run(
     }
 }
 
+async fn open(log: &Log, wake: &Wake, page_size: u32) -> Result<Tail, LogError> {
+    Tail::open(log.clone(), log.head_checkpoint().await?, wake, page_size).await
+}
+
 /// From the first member to the last one that leaves.
 async fn pass(
     door: &mut PassEnd,
     first: Join,
-    log: &Log,
-    wake: &Wake,
-    page_size: u32,
+    mut tail: Tail,
     handle: &Handle,
     shutdown: &CancellationToken,
 ) -> Result<(), LogError> {
-    let mut tail = Tail::open(log.clone(), log.head_checkpoint().await?, wake, page_size).await?;
     handle.saw_log(tail.checkpoint().position);
     let mut members = vec![first.pages];
-    let _ = first.joined.send(());
+    let _ = first.joined.send(Ok(()));
     while !members.is_empty() {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             Some(join) = door.0.recv() => {
                 members.push(join.pages);
-                let _ = join.joined.send(());
+                let _ = join.joined.send(Ok(()));
             }
-            page = tokio::time::timeout(LOG_TIMEOUT, tail.next_page()) => {
-                // Nothing came for a long time: the log is quiet, or a question to it was lost. Asking again serves both.
-                let Ok(page) = page else { continue };
+            page = tail.next_page() => {
                 let page = Arc::new(page?);
                 handle.saw_log(tail.checkpoint().position);
                 deliver(&mut members, &page).await;

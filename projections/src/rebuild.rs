@@ -13,8 +13,8 @@ use crate::{
     Certificate, Config, CustomerOrders, OrderIndex, OrderView, ProductIndex, ProductView, Progress, ReadModel,
     RebuildOptions, StockView,
     build::{build_to, build_to_head, building_pace, open_construction, sweep},
-    catch_up::{Pace, bounded, catch_up},
-    failure::ProjectionError,
+    catch_up::{Pace, catch_up},
+    failure::{ProjectionError, Whose},
     index_generation::SearchIndexes,
     names::Generation,
     redis_views::RedisViews,
@@ -185,7 +185,7 @@ impl<S: Store> Rebuild<'_, S> {
 
     /// The head of the log; or where the live one stands, if another version made it: that is where they can be compared.
     async fn goal(&self) -> Result<Position, ProjectionError> {
-        let head = bounded(S::NAME, self.log.head()).await?;
+        let head = self.log.head().await.map_err(Whose(S::NAME).log())?;
         let Some(live) = self.store.active().await? else { return Ok(head) };
         match self.store.peek(live).await {
             Err(ProjectionError::Lost { .. }) => Ok(head),

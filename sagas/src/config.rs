@@ -101,6 +101,9 @@ pub struct BrokerConfig {
     /// How often a connection is asked for a sign of life.
     #[serde(deserialize_with = "millis")]
     pub canary_ms: Duration,
+    /// The broker ends a connection that was silent for about twice as long, in seconds, and gives its queues to who waits for them: how
+    /// long a frozen process may stand in the way. A `heartbeat` in the URL counts instead.
+    pub heartbeat_s: u16,
     /// Messages published and not yet confirmed, per lane.
     pub in_flight: usize,
     /// Messages that a consumer holds unanswered, per queue.
@@ -116,6 +119,7 @@ impl Default for BrokerConfig {
         Self {
             timeout_ms: Duration::from_secs(10),
             canary_ms: Duration::from_secs(5),
+            heartbeat_s: 10,
             in_flight: 512,
             prefetch: 200,
             lanes: 64,

@@ -46,7 +46,7 @@ async fn nothing_lost_nothing_twice(shop: &Shop, placed: &[Placed]) {
 
 /// Leases that a killed process still holds run out soon.
 fn crashing() -> Plan {
-    Shop::plan().set("sagas.runner.lease_ms", 500)
+    Shop::plan().set("sagas.runner.lease_ms", 500).set("sagas.broker.heartbeat_s", 2)
 }
 
 #[tokio::test]

@@ -149,6 +149,19 @@ fn only_the_relay_publishes() {
 }
 
 #[test]
+fn no_lock_outlives_a_statement() {
+    hold(
+        "a process that is frozen between two statements would keep its locks: make it one statement, or a function",
+        breaches(
+            |file| file.is_rust() && !file.is_in("events/src/schema.rs"),
+            |_, line| {
+                (!line.is_test && line.code.contains(".begin()")).then_some("a transaction of several statements")
+            },
+        ),
+    );
+}
+
+#[test]
 fn the_read_side_reads_the_log_in_two_places() {
     const PLACES: &[&str] = &["read-side/src/http/audit_events.rs", "read-side/src/order_from_log.rs"];
     const READS: &[&str] = &["Tail", "raw_page", "log.page", "log.stream"];

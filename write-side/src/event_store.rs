@@ -131,8 +131,8 @@ impl<A: Default> Default for Loaded<A> {
     }
 }
 
-/// One round trip: the stream's events after a version, its version, and what the command led to.
-const LOAD: &str = "SELECT s.version, e.stream_version, e.event_type, e.schema_version, e.payload, e.position, \
+/// One round trip: the stream's events after a version, and what the command led to.
+const LOAD: &str = "SELECT e.stream_version, e.event_type, e.schema_version, e.payload, e.position, \
      CASE WHEN e.stream_version = c.stream_version THEN e.metadata END AS metadata \
      FROM streams AS s \
      LEFT JOIN commands AS c ON c.stream_id = s.stream_id AND c.command_id = $3 \
@@ -362,13 +362,13 @@ struct StreamRow<E> {
 impl<E: EventPayload> StreamRow<E> {
     fn read(stream: &StreamId, row: &PgRow) -> Result<Option<Self>, StoreError> {
         let doing = || StoreError::doing("read a row of a stream");
-        let Some(version) = row.try_get::<Option<StreamVersion>, _>(1).map_err(doing())? else { return Ok(None) };
+        let Some(version) = row.try_get::<Option<StreamVersion>, _>(0).map_err(doing())? else { return Ok(None) };
         let (event_type, schema_version) =
-            (row.try_get::<&str, _>(2).map_err(doing())?, row.try_get(3).map_err(doing())?);
-        let position = Position(row.try_get(5).map_err(doing())?);
-        let payload = row.try_get_raw(4).map_err(doing())?;
+            (row.try_get::<&str, _>(1).map_err(doing())?, row.try_get(2).map_err(doing())?);
+        let position = Position(row.try_get(4).map_err(doing())?);
+        let payload = row.try_get_raw(3).map_err(doing())?;
         let payload = payload.as_str().map_err(|error| doing()(sqlx::Error::Decode(error)))?;
-        let metadata = row.try_get_raw(6).map_err(doing())?;
+        let metadata = row.try_get_raw(5).map_err(doing())?;
         let answered = if metadata.is_null() {
             None
         } else {

@@ -6,7 +6,7 @@ use events::{LogPosition, Position};
 
 use super::{eventually::eventually, life, shop::Shop};
 use crate::{
-    ProjectionState, ReadError, SearchIndex, View,
+    PROJECTIONS, ProjectionState, ReadError, SearchIndex, View,
     search::{OrderSearch, ProductSearch},
 };
 
@@ -191,6 +191,23 @@ async fn an_event_that_cannot_be_read_stops_with_a_clear_state_and_what_came_bef
     assert!(reason.contains("cannot read the event at position 3"), "{reason}");
     assert!(reason.contains("OrderTeleported v1 is not known to this release"), "{reason}");
     assert!(projector.views.order(life::order_id(2)).await.expect("it goes on answering").value.is_some());
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_was_away_for_long_is_followed_again_by_all() {
+    let (postgres, mut shop) = Shop::behind_a_proxy().await;
+    let projector = shop.projector();
+    let position = shop.append(vec![life::place(1)]).await;
+    projector.reaches(&position).await;
+    postgres.go_away();
+    let waits = |name| matches!(projector.handle.state(name), ProjectionState::Retrying { .. });
+    for name in PROJECTIONS {
+        eventually("it says that it cannot read the log", async || waits(name).then_some(())).await;
+    }
+    postgres.come_back();
+    let position = shop.append(vec![life::place(2)]).await;
+    projector.reaches(&position).await;
     projector.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use events::{DomainEvent, Ids, Log, LogId, LogPosition, NewEvent, Position, StreamId, SystemIds, Wake, schema};
-use local_services::testing::{TestDatabase, TestRedis, TestServices};
+use local_services::testing::{PostgresProxy, TestDatabase, TestRedis, TestServices};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -37,12 +37,28 @@ pub(super) struct Projector {
 
 impl Shop {
     pub(super) async fn open() -> Self {
+        Self::on(async |database: &TestDatabase| database.url(schema::SERVICE)).await
+    }
+
+    /// One whose Postgres can go away.
+    pub(super) async fn behind_a_proxy() -> (PostgresProxy, Self) {
+        let mut proxy = None;
+        let shop = Self::on(async |database: &TestDatabase| {
+            let made = PostgresProxy::before(&database.postgres).await.expect("a free port");
+            proxy.insert(made).url(&database.name, schema::SERVICE)
+        })
+        .await;
+        (proxy.expect("made above"), shop)
+    }
+
+    async fn on(url: impl AsyncFnOnce(&TestDatabase) -> String) -> Self {
         let services = TestServices::shared().await;
         let database =
             services.fresh_database(&schema::fingerprint(), async |url: String| schema::install(&url).await).await;
         let redis = services.fresh_redis().await;
         let folder = tempfile::tempdir().expect("a folder for the test");
-        let pool = PgPoolOptions::new().max_connections(10).connect(&database.url(schema::SERVICE)).await;
+        let options = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(1));
+        let pool = options.connect(&url(&database).await).await;
         let log = Log::new(pool.expect("the test database is there"), LogId::default());
         let config = Config {
             redis_url: redis.url(),

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::{StreamExt, future::BoxFuture};
-use lapin::{Channel, Connection, ConnectionProperties, Event};
+use lapin::{Channel, Connection, ConnectionProperties, Event, uri::AMQPUri};
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout},
@@ -85,7 +85,15 @@ impl Broker {
 
     pub(crate) async fn connect(&self) -> Result<Link, BusError> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
-        let connecting = Connection::connect(&self.url, properties);
+        let connecting = async {
+            match self.url.parse::<AMQPUri>() {
+                Ok(mut uri) => {
+                    uri.query.heartbeat.get_or_insert(self.config.heartbeat_s);
+                    Connection::connect_uri(uri, properties).await
+                }
+                Err(_) => Connection::connect(&self.url, properties).await, // it says what is wrong with the URL
+            }
+        };
         let connection = within(self.config.timeout_ms, "connect", connecting).await?;
         Ok(Link { connection: Arc::new(connection), config: self.config.clone(), health: self.health.clone() })
     }

@@ -19,7 +19,9 @@ pub(super) struct Waits {
     pub intent: Position,
 }
 
-/// Writes what has changed and moves the checkpoint, in one transaction: a fenced engine writes nothing.
+/// Writes what has changed and moves the checkpoint: a fenced engine writes nothing.
+///
+/// One statement, so that an engine which is frozen in the middle leaves no lock behind for the one that takes over.
 pub(super) async fn save(
     pool: &PgPool,
     saga: &Saga,
@@ -27,36 +29,36 @@ pub(super) async fn save(
     before: &Checkpoint,
     after: &Checkpoint,
 ) -> Result<(), Error> {
-    let mut transaction = pool.begin().await.map_err(Error::doing("begin to save deadlines"))?;
-    checkpoint::advance(&mut *transaction, READER, before, after).await?;
     let ended: Vec<Uuid> = changed.iter().filter(|(_, waits)| waits.is_none()).map(|(id, _)| id.0).collect();
-    if !ended.is_empty() {
-        sqlx::query("DELETE FROM saga_deadlines WHERE saga = $1 AND order_id = ANY ($2)")
-            .bind(saga.name)
-            .bind(&ended)
-            .execute(&mut *transaction)
-            .await
-            .map_err(Error::doing("forget deadlines"))?;
-    }
     let open: Vec<_> = changed.iter().filter_map(|(id, waits)| waits.as_ref().map(|waits| (id.0, waits))).collect();
-    if !open.is_empty() {
-        sqlx::query(
-            "INSERT INTO saga_deadlines (saga, order_id, step, direction, due_at, intent_position) \
-             SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[]) \
+    let sql = format!(
+        "WITH moved AS ({}), \
+         ended AS (DELETE FROM saga_deadlines WHERE saga = $6 AND order_id = ANY ($7) AND EXISTS (SELECT FROM moved)), \
+         waiting AS (INSERT INTO saga_deadlines (saga, order_id, step, direction, due_at, intent_position) \
+             SELECT $6, w.* FROM unnest($8::uuid[], $9::text[], $10::text[], $11::timestamptz[], $12::bigint[]) AS w \
+             WHERE EXISTS (SELECT FROM moved) \
              ON CONFLICT (saga, order_id) DO UPDATE SET step = excluded.step, direction = excluded.direction, \
-             due_at = excluded.due_at, intent_position = excluded.intent_position",
-        )
+             due_at = excluded.due_at, intent_position = excluded.intent_position) \
+         SELECT count(*) FROM moved",
+        checkpoint::MOVE
+    );
+    let moved: i64 = sqlx::query_scalar(&sql)
+        .bind(READER)
+        .bind(after.log_id.as_str())
+        .bind(before.position.0)
+        .bind(after.position.0)
+        .bind(after.event_id)
         .bind(saga.name)
+        .bind(&ended)
         .bind(open.iter().map(|(id, _)| *id).collect::<Vec<_>>())
         .bind(open.iter().map(|(_, waits)| waits.step).collect::<Vec<_>>())
         .bind(open.iter().map(|(_, waits)| direction(waits.direction)).collect::<Vec<_>>())
         .bind(open.iter().map(|(_, waits)| waits.due_at).collect::<Vec<_>>())
         .bind(open.iter().map(|(_, waits)| waits.intent.0).collect::<Vec<_>>())
-        .execute(&mut *transaction)
+        .fetch_one(pool)
         .await
         .map_err(Error::doing("save deadlines"))?;
-    }
-    transaction.commit().await.map_err(Error::doing("commit deadlines"))
+    if moved == 1 { Ok(()) } else { Err(LogError::Fenced { reader: READER.into() }.into()) }
 }
 
 /// The sagas that are due by the database's clock, longest first, and what that clock says.

@@ -1,4 +1,4 @@
-//! Stands between a client and Postgres, and loses an answer when told to.
+//! Stands between a client and Postgres, and loses an answer or the whole server when told to.
 
 use std::{
     io,
@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixStream},
+    sync::watch,
     task::JoinSet,
 };
 
@@ -22,6 +23,7 @@ use crate::postgres::Postgres;
 pub struct PostgresProxy {
     port: u16,
     faults: Arc<Faults>,
+    away: watch::Sender<bool>,
     _accepting: JoinSet<()>,
 }
 
@@ -38,9 +40,10 @@ impl PostgresProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let faults = Arc::new(Faults::default());
+        let (away, watched) = watch::channel(false);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, socket, faults.clone()));
-        Ok(Self { port, faults, _accepting: accepting })
+        accepting.spawn(accept(listener, socket, faults.clone(), watched));
+        Ok(Self { port, faults, away, _accepting: accepting })
     }
 
     /// For sqlx: without TLS, which could not be cut at the right place.
@@ -54,22 +57,34 @@ impl PostgresProxy {
         self.faults.wanted.store(count, Ordering::SeqCst);
     }
 
+    /// Every connection breaks, and none is made, until [`Self::come_back`].
+    pub fn go_away(&self) {
+        self.away.send_replace(true);
+    }
+
+    pub fn come_back(&self) {
+        self.away.send_replace(false);
+    }
+
     /// How many answers were lost.
     pub fn lost(&self) -> usize {
         self.faults.lost.load(Ordering::SeqCst)
     }
 }
 
-async fn accept(listener: TcpListener, socket: PathBuf, faults: Arc<Faults>) {
+async fn accept(listener: TcpListener, socket: PathBuf, faults: Arc<Faults>, away: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
+        if *away.borrow() {
+            continue;
+        }
         let Ok(server) = UnixStream::connect(&socket).await else { continue };
-        connections.spawn(relay(client, server, faults.clone()));
+        connections.spawn(relay(client, server, faults.clone(), away.clone()));
     }
 }
 
-/// Until one side ends, or an answer is lost; then both are closed.
-async fn relay(client: TcpStream, server: UnixStream, faults: Arc<Faults>) {
+/// Until one side ends, an answer is lost, or the server goes away; then both are closed.
+async fn relay(client: TcpStream, server: UnixStream, faults: Arc<Faults>, mut away: watch::Receiver<bool>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let questions = tokio::io::copy(&mut from_client, &mut to_server);
@@ -86,6 +101,7 @@ async fn relay(client: TcpStream, server: UnixStream, faults: Arc<Faults>) {
     tokio::select! {
         _ = questions => (),
         _ = answers => (),
+        _ = away.wait_for(|away| *away) => (),
     }
 }
 

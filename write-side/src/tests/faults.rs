@@ -1,11 +1,12 @@
 //! What is true of the log when something breaks around it. Each test proves that its fault happened.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use events::{Checkpoint, LogError, OrderId, Position, Tail, Wake, schema};
 use local_services::testing::PostgresProxy;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -257,6 +258,47 @@ async fn a_version_belongs_to_one_event_also_of_a_stream_that_rested_while_parti
     assert!(stale(&late), "{late:?}");
     assert!(matches!(append_one(&store, "b", 5).await, Err(StoreError::WrongExpectedVersion { actual: 0, .. })));
     assert_eq!(append_one(&store, "b", 0).await.unwrap().last, Position(12_000_002), "a refused name is free");
+}
+
+#[tokio::test]
+async fn the_append_function_is_replaced_under_writers_and_nothing_is_lost_or_doubled() {
+    const REPLACED: i64 = 20_261_126_000_001;
+    let fixture = Fixture::before_migration(REPLACED).await;
+    let stop = CancellationToken::new();
+    let mut writers = JoinSet::new();
+    for writer in 0..8 {
+        let (store, stop) = (fixture.store.clone(), stop.clone());
+        writers.spawn(async move {
+            let (mut version, mut written) = (0, 0_i64);
+            while !stop.is_cancelled() {
+                // Two at a stream: they are in each other's way.
+                match append_one(&store, &format!("contended-{}", writer / 2), version).await {
+                    Ok(_) => (version, written) = (version + 1, written + 1),
+                    Err(StoreError::WrongExpectedVersion { actual, .. }) => version = actual,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            written
+        });
+    }
+    let mut n = 0;
+    let until = async |head: i64, n: &mut i64| {
+        while append_one(&fixture.store, "counted", *n).await.unwrap().last < Position(head) {
+            *n += 1;
+        }
+        *n += 1;
+    };
+    until(300, &mut n).await;
+    schema::migrate(&fixture.database.superuser_url()).await.unwrap();
+    let migrated = fixture.store.log().head().await.unwrap().0;
+    until(migrated + 300, &mut n).await;
+    stop.cancel();
+    let written = writers.join_all().await.into_iter().sum::<i64>() + n;
+    assert_eq!(assert_whole(&fixture).await, written);
+    // What a call does that began before: it is sent round, and comes back to the new function.
+    let old = sqlx::query("UPDATE streams SET version = version + 1").execute(&fixture.superuser().await).await;
+    let code = old.unwrap_err().into_database_error().and_then(|error| error.code().map(Cow::into_owned));
+    assert_eq!(code.as_deref(), Some("40001"));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod deciders;
 mod event_store;
 mod faults;
 mod handler;
+mod replay;
 
 use std::{str::FromStr, sync::Arc};
 
@@ -11,10 +12,10 @@ use events::{
     Actor, CommandId, CustomerId, Delivery, LocationId, LogId, Money, OrderId, SystemClock, SystemIds, Tenant, Wake,
     order::{OrderLine, OrderPlaced},
     product::ProductKind,
-    schema,
+    schema::{self, SchemaError},
 };
 use local_services::testing::{TestDatabase, TestServices};
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool, migrate::Migrator, postgres::PgPoolOptions};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -36,6 +37,24 @@ impl Fixture {
         let services = TestServices::shared().await;
         let database =
             services.fresh_database(&schema::fingerprint(), async |url: String| schema::install(&url).await).await;
+        Self::on(database, config).await
+    }
+
+    /// On a database that the migrations from `version` on have not reached.
+    async fn before_migration(version: i64) -> Self {
+        let services = TestServices::shared().await;
+        let older = schema::MIGRATOR.iter().filter(|migration| migration.version < version).cloned().collect();
+        let older = Migrator { migrations: older, ..Migrator::DEFAULT };
+        let install = async |url: String| {
+            schema::ensure_roles(&url).await?;
+            older.run(&mut PgConnection::connect(&url).await.expect("the database was just made")).await?;
+            Ok::<_, SchemaError>(())
+        };
+        let name = format!("before_{version}_{}", schema::fingerprint());
+        Self::on(services.fresh_database(&name, install).await, StoreConfig::default()).await
+    }
+
+    async fn on(database: TestDatabase, config: StoreConfig) -> Self {
         let tracker = TaskTracker::new();
         let store = store(config, &database.url(schema::SERVICE), &tracker).await;
         Self { store, database, tracker }
