@@ -7,7 +7,7 @@ use std::{
 
 use events::{LocationId, LogId};
 use serde::Deserialize;
-use write_side::StoreConfig;
+use write_side::{MaintainerConfig, StoreConfig};
 
 /// Everything that can be set. A server without a URL is started privately, beside the checkout.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -19,6 +19,7 @@ pub(crate) struct Config {
     pub rabbitmq: RabbitMq,
     pub http: Http,
     pub store: StoreConfig,
+    pub maintainer: MaintainerConfig,
     pub sagas: sagas::Config,
     pub projections: projections::Config,
     pub queries: read_side::Config,

@@ -11,6 +11,7 @@ use prometheus_client::{
 };
 use sagas::{Health, Reading, relay::RelayHealth};
 use sqlx::PgPool;
+use write_side::{EventStore, LogRoom, Traffic};
 
 use crate::roles::Role;
 
@@ -23,6 +24,7 @@ pub(crate) struct RoleMetrics {
     inventory: Health,
     shipping: Health,
     pub projections: Handle,
+    pub room: LogRoom,
 }
 
 impl RoleMetrics {
@@ -36,8 +38,8 @@ impl RoleMetrics {
         }
     }
 
-    pub(crate) fn register(&self, registry: &mut Registry, wake: Wake) {
-        registry.register_collector(Box::new(Roles { metrics: self.clone(), wake }));
+    pub(crate) fn register(&self, registry: &mut Registry, wake: Wake, store: EventStore) {
+        registry.register_collector(Box::new(Roles { metrics: self.clone(), wake, store }));
     }
 
     /// What this process cannot do its roles without.
@@ -90,10 +92,16 @@ fn projector(handle: &Handle) -> ReadinessCheck {
 }
 
 /// Read at each scrape.
-#[derive(Debug)]
 struct Roles {
     metrics: RoleMetrics,
     wake: Wake,
+    store: EventStore,
+}
+
+impl std::fmt::Debug for Roles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Roles").finish_non_exhaustive()
+    }
 }
 
 impl Collector for Roles {
@@ -110,6 +118,14 @@ impl Collector for Roles {
             "Newest position of the log that this process has heard of",
             self.wake.newest().0,
         )?;
+        let Traffic { waiting, refused, batches, appends } = self.store.traffic();
+        gauges.one("append_waiting", "Appends that wait for their turn", count(waiting))?;
+        gauges.one("append_refused", "Appends refused because too many waited, since the start", count(refused))?;
+        gauges.one("append_batches", "Transactions of appends since the start", count(batches))?;
+        gauges.one("append_appends", "Appends in them", count(appends))?;
+        let room = &self.metrics.room;
+        gauges.one("log_room_positions", "Positions left before a partition is missing", room.positions())?;
+        gauges.one("log_bytes", "What the database takes on disk", room.bytes())?;
         gauges.each("role_connected", "1 when ready for work", "role", roles(|r| i64::from(r.connected)))?;
         gauges.each("role_blocked", "1 when the broker takes nothing", "role", roles(|r| i64::from(r.blocked)))?;
         gauges.each("role_position", "Position up to which the work is done", "role", roles(|r| r.position))?;
@@ -125,6 +141,8 @@ impl Collector for Roles {
             "projection",
             views(|g| g.position),
         )?;
+        let help = "Position up to which each event of the log is known to be applied once";
+        gauges.each("verified_position", help, "reader", views(|g| g.verified_position))?;
         gauges.each("projection_lag_events", "Events not applied yet", "projection", views(|g| g.lag_events))?;
         let healthy = projections.iter().map(|gauge| (gauge.name, flag(gauge.healthy)));
         gauges.each("projection_healthy", "0 when it needs a person", "projection", healthy)

@@ -156,7 +156,8 @@ impl Shared {
                 self.spawn("projector", back, projections::run(config, parts, shutdown));
             }
             Role::Maintainer => {
-                back.tracker.spawn(write_side::maintain(self.log.clone(), back.shutdown.clone()));
+                let (config, room) = (self.config.maintainer.clone(), health.room.clone());
+                back.tracker.spawn(write_side::maintain(config, self.log.clone(), room, back.shutdown.clone()));
             }
         }
     }
@@ -206,7 +207,7 @@ impl Shared {
         let (routes, description) = api.split_for_parts();
         let mut registry = Registry::with_prefix("waybill");
         let http_metrics = HttpMetrics::register(&mut registry);
-        self.metrics.register(&mut registry, self.wake.clone());
+        self.metrics.register(&mut registry, self.wake.clone(), self.store.clone());
         let ids = Arc::new(SystemIds);
         let checks = self.metrics.readiness(roles, &self.pool);
         let router = Router::new()

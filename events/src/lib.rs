@@ -25,6 +25,7 @@ pub mod product;
 mod replay;
 pub mod schema;
 pub mod shipment;
+mod tally;
 mod upcast;
 mod wake;
 
@@ -50,4 +51,5 @@ pub use position::{InvalidPosition, LogId, LogPosition, Position};
 pub use product::ProductEvent;
 pub use replay::Replay;
 pub use shipment::ShipmentEvent;
+pub use tally::{Difference, InvalidTally, Tally};
 pub use wake::Wake;

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Checkpoint, DecodeError, DomainEvent, LogId, Position, RawRecorded, Recorded, StreamId, StreamVersion, Wake,
+    Checkpoint, DecodeError, Difference, DomainEvent, LogId, Position, RawRecorded, Recorded, StreamId, StreamVersion,
+    Tally, Wake,
 };
 
 /// How long a tail waits for a wake-up before it looks by itself: what a lost notification costs.
@@ -29,6 +30,9 @@ pub enum LogError {
     /// A failover or a restore gave the position to another event, or took it back. Whatever was derived is void.
     #[error("history changed: {checkpoint} is no longer the event that was read there; rebuild this reader")]
     HistoryChanged { checkpoint: String },
+    /// A reader has not applied each event once: what it derived is wrong, or the log was changed behind it. Rebuild it.
+    #[error("what was applied up to {checkpoint} is not what the log holds: {difference}")]
+    Unequal { checkpoint: String, difference: Difference },
     #[error("cannot read the event at position {position}")]
     Undecodable { position: Position, source: DecodeError },
     #[error("a checkpoint of log {wanted} was given to log {log}")]
@@ -58,6 +62,9 @@ async fn answered<T>(
     let answer = tokio::time::timeout(READ_TIMEOUT, question).await;
     answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(LogError::doing(doing))
 }
+
+/// Blocks sealed in one call: a fraction of a second.
+const SEALED_AT_ONCE: i32 = 20;
 
 /// One log, for reading. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -230,6 +237,63 @@ impl Log {
         checkpoint.stands(self.event_at(checkpoint.position).await?)
     }
 
+    /// Over every event up to the position; quick where the blocks before it are sealed.
+    pub async fn tally(&self, position: Position) -> Result<Tally, LogError> {
+        let query = sqlx::query_as("SELECT event_count, hash_sum::text, weighted_sum::text FROM log_tally($1)")
+            .bind(position.0);
+        let doing = "add up the log";
+        let (events, hash_sum, weighted_sum): (i64, String, String) =
+            answered(doing, query.fetch_one(&self.pool)).await?;
+        let sum = |text: String| text.parse().map_err(|error| LogError::doing(doing)(sqlx::Error::decode(error)));
+        Ok(Tally { events, hash_sum: sum(hash_sum)?, weighted_sum: sum(weighted_sum)? })
+    }
+
+    /// The sealed blocks' last positions, and what was added up there when they were sealed.
+    pub async fn sealed_blocks(&self) -> Result<Vec<(Position, Tally)>, LogError> {
+        let doing = "read the sealed blocks";
+        let query =
+            sqlx::query_as("SELECT block * 10000, hash_sum::text, weighted_sum::text FROM log_blocks ORDER BY block");
+        let rows: Vec<(i64, String, String)> = answered(doing, query.fetch_all(&self.pool)).await?;
+        let block = |(end, hash_sum, weighted_sum): (i64, String, String)| {
+            Ok((Position(end), Tally { events: end, hash_sum: hash_sum.parse()?, weighted_sum: weighted_sum.parse()? }))
+        };
+        let blocks: Result<_, std::num::ParseIntError> = rows.into_iter().map(block).collect();
+        blocks.map_err(|error| LogError::doing(doing)(sqlx::Error::decode(error)))
+    }
+
+    /// The ids of at most `limit` events after `after`, in order; empty at the head.
+    pub async fn event_ids(&self, after: Position, limit: u32) -> Result<Vec<(Position, Uuid)>, LogError> {
+        let query =
+            sqlx::query_as("SELECT position, event_id FROM events WHERE position > $1 ORDER BY position LIMIT $2")
+                .bind(after.0)
+                .bind(i64::from(limit));
+        let rows: Vec<(i64, Uuid)> = answered("read ids of events", query.fetch_all(&self.pool)).await?;
+        let ids: Vec<_> = rows.into_iter().map(|(position, event_id)| (Position(position), event_id)).collect();
+        dense(after, ids.iter().map(|(position, _)| *position))?;
+        Ok(ids)
+    }
+
+    /// Refuses what a reader has applied up to its checkpoint if that is not each event of the log once.
+    pub async fn verify_applied(&self, checkpoint: &Checkpoint, applied: Tally) -> Result<(), LogError> {
+        match applied.difference(self.tally(checkpoint.position).await?) {
+            None => Ok(()),
+            Some(difference) => Err(LogError::Unequal { checkpoint: checkpoint.to_string(), difference }),
+        }
+    }
+
+    /// Adds up the blocks that the log has passed, once for all readers. Returns how many there were.
+    pub async fn seal_blocks(&self) -> Result<i64, LogError> {
+        let mut sealed = 0;
+        loop {
+            let query = sqlx::query_scalar("SELECT seal_log_blocks($1)").bind(SEALED_AT_ONCE);
+            let count: i32 = answered("seal blocks of the log", query.fetch_one(&self.pool)).await?;
+            sealed += i64::from(count);
+            if count < SEALED_AT_ONCE {
+                return Ok(sealed);
+            }
+        }
+    }
+
     async fn event_at(&self, position: Position) -> Result<Option<Uuid>, LogError> {
         let query = sqlx::query_scalar("SELECT event_id FROM events WHERE position = $1").bind(position.0);
         answered("read the event at a position", query.fetch_optional(&self.pool)).await
@@ -252,7 +316,8 @@ impl Log {
         if own.is_some() {
             rows.remove(0);
         }
-        assert_dense(after, &rows)?;
+        let positions: Result<Vec<_>, _> = rows.iter().map(|row| row.try_get(0).map(Position)).collect();
+        dense(after, positions.map_err(LogError::doing("read a position"))?)?;
         if rows.is_empty() {
             let query = sqlx::query_scalar(NEXT).bind(after.0).fetch_optional(&self.pool);
             let next = answered("look beyond an empty page", query).await?.map(Position);
@@ -271,10 +336,9 @@ const CATEGORY: &str = "SELECT e.position, e.stream_id, e.stream_version, e.even
      WHERE s.stream_id > $1 || '-' AND s.stream_id < $1 || '.' \
      AND e.position > s.since_position AND e.position > $2 ORDER BY e.position LIMIT $3";
 
-fn assert_dense(after: Position, rows: &[PgRow]) -> Result<(), LogError> {
+fn dense(after: Position, positions: impl IntoIterator<Item = Position>) -> Result<(), LogError> {
     let mut last = after;
-    for row in rows {
-        let found = Position(row.try_get(0).map_err(LogError::doing("read a position"))?);
+    for found in positions {
         if found != last.next() {
             return Err(LogError::Hole { after: last, found });
         }

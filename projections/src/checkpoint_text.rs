@@ -2,18 +2,36 @@
 
 use std::str::FromStr;
 
-use events::{Checkpoint, LogPosition, Position};
+use events::{Checkpoint, DomainEvent, LogId, LogPosition, Position, Recorded, Tally};
 
-/// Up to where a whole generation is written, and by which version of the fold: `main:17 <event id> v1`.
+/// Up to where a whole generation is written, by which version of the fold, and from which events: `main:17 <event id> v1 17:123:456`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) code_version: u32,
+    pub(crate) applied: Tally,
+}
+
+impl Head {
+    pub(crate) fn start(log_id: LogId, code_version: u32) -> Self {
+        Self { checkpoint: Checkpoint::start(log_id), code_version, applied: Tally::default() }
+    }
+
+    /// Counts the events as applied.
+    pub(crate) fn advance(&mut self, events: &[Recorded<DomainEvent>]) {
+        for event in events {
+            self.applied.add(event.position, event.event_id);
+        }
+        if let Some(last) = events.last() {
+            (self.checkpoint.position, self.checkpoint.event_id) = (last.position, last.event_id);
+        }
+    }
 }
 
 impl std::fmt::Display for Head {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} v{}", self.checkpoint.log_position(), self.checkpoint.event_id, self.code_version)
+        let Self { checkpoint, code_version, applied } = self;
+        write!(f, "{} {} v{code_version} {applied}", checkpoint.log_position(), checkpoint.event_id)
     }
 }
 
@@ -30,7 +48,8 @@ impl FromStr for Head {
             let LogPosition { log_id, position } = parts.next()?.parse().ok()?;
             let event_id = parts.next()?.parse().ok()?;
             let code_version = parts.next()?.strip_prefix('v')?.parse().ok()?;
-            Some(Self { checkpoint: Checkpoint { log_id, position, event_id }, code_version })
+            let applied = parts.next()?.parse().ok()?;
+            Some(Self { checkpoint: Checkpoint { log_id, position, event_id }, code_version, applied })
         };
         parse().ok_or_else(|| BadCheckpoint(text.into()))
     }
@@ -93,7 +112,7 @@ impl FromStr for ShardAt {
     }
 }
 
-/// What a commit of a search index carries: `main:17 <event id> v1 3 00ff..`.
+/// What a commit of a search index carries: `main:17 <event id> v1 17:123:456 3 00ff..`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CommitPayload {
     pub(crate) head: Head,
@@ -130,7 +149,9 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let checkpoint = Checkpoint { log_id: LogId::default(), position: Position(17), event_id: Uuid::from_u128(7) };
-        let head = Head { checkpoint, code_version: 3 };
+        let mut applied = Tally::default();
+        applied.add(Position(17), Uuid::from_u128(7));
+        let head = Head { checkpoint, code_version: 3, applied };
         let digest = Digest { count: 2, sum: u128::MAX };
         assert_eq!(head.to_string().parse(), Ok(head.clone()));
         let at = ShardAt { position: Position(9), digest };

@@ -23,6 +23,8 @@ pub struct Config {
     pub rebuild_batch: u32,
     /// How long a search index waits before it makes what it has visible.
     pub commit_interval_ms: u64,
+    /// How often a projection that has moved compares what it has applied with what the log holds.
+    pub verify_interval_ms: u64,
     /// Heap of one search index's writer.
     pub index_memory_mb: usize,
     /// Documents that a projection keeps in memory to spare reading them back.
@@ -39,6 +41,7 @@ impl Default for Config {
             rebuild_page_size: 10_000,
             rebuild_batch: 50_000,
             commit_interval_ms: 500,
+            verify_interval_ms: 10_000,
             index_memory_mb: 24,
             cached_documents: 2_000,
         }
@@ -63,5 +66,9 @@ impl Config {
 
     pub(crate) fn commit_interval(&self) -> Duration {
         Duration::from_millis(self.commit_interval_ms)
+    }
+
+    pub(crate) fn verify_interval(&self) -> Duration {
+        Duration::from_millis(self.verify_interval_ms)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use events::{Log, Position};
+use events::{Checkpoint, Log, Position, Tally};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
@@ -206,6 +206,7 @@ impl<S: Store> Follower<S> {
         let mut wishes = tokio::time::interval(COMMIT_GAP);
         wishes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut last_commit, mut asked) = (Instant::now(), None::<Instant>);
+        let (mut verified, mut next_look) = (None, Instant::now());
         loop {
             let unwritten = open.folded().position != open.written().position;
             let urgent = asked.is_some_and(|asked| asked.elapsed() < ASKED_FOR);
@@ -238,8 +239,28 @@ impl<S: Store> Follower<S> {
                 _ = heartbeat.tick() => {
                     let signals = open.check().await?;
                     self.heed(open, signals).await?;
+                    if verified != Some(open.written().position) && next_look <= Instant::now() {
+                        let (at, applied) = (open.written().clone(), open.applied());
+                        verified = self.verify(&at, applied).await?.or(verified);
+                        next_look = Instant::now() + self.config.verify_interval();
+                    }
                 }
             }
+        }
+    }
+
+    /// Compares what was applied with what the log holds; none where that could not be asked now.
+    async fn verify(&self, at: &Checkpoint, applied: Tally) -> Result<Option<Position>, ProjectionError> {
+        match self.log.verify_applied(at, applied).await {
+            Ok(()) => {
+                self.handle.verified(S::NAME, at.position);
+                Ok(Some(at.position))
+            }
+            Err(error) if error.is_transient() => {
+                tracing::debug!(projection = S::NAME, error = chain(&error), "what was applied could not be verified");
+                Ok(None)
+            }
+            Err(error) => Err(Whose(S::NAME).log()(error)),
         }
     }
 

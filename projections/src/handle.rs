@@ -36,6 +36,7 @@ struct Cell {
 #[derive(Debug, Clone)]
 struct Seen {
     generation: Option<u32>,
+    verified: Position,
     state: ProjectionState,
 }
 
@@ -91,6 +92,8 @@ pub struct Construction {
 pub struct Gauge {
     pub name: &'static str,
     pub position: i64,
+    /// Up to here it was found to have applied each event of the log once; 0 before the first look.
+    pub verified_position: i64,
     pub lag_events: i64,
     /// False when it needs a person.
     pub healthy: bool,
@@ -100,7 +103,7 @@ impl Default for Handle {
     fn default() -> Self {
         let cells = [(); PROJECTIONS.len()].map(|()| Cell {
             progress: watch::Sender::new(None),
-            seen: Mutex::new(Seen { generation: None, state: ProjectionState::Unknown }),
+            seen: Mutex::new(Seen { generation: None, verified: Position::START, state: ProjectionState::Unknown }),
             commit_wanted: Notify::new(),
         });
         Self(Arc::new(Shared { cells, log_head: AtomicI64::new(0) }))
@@ -126,8 +129,9 @@ impl Handle {
             .iter()
             .map(|&name| {
                 let position = self.position(name).map_or(0, |at| at.position.0);
-                let healthy = !matches!(self.state(name), ProjectionState::Stopped { .. });
-                Gauge { name, position, lag_events: (head - position).max(0), healthy }
+                let Seen { verified, state, .. } = self.seen(name);
+                let healthy = !matches!(state, ProjectionState::Stopped { .. });
+                Gauge { name, position, verified_position: verified.0, lag_events: (head - position).max(0), healthy }
             })
             .collect()
     }
@@ -156,6 +160,10 @@ impl Handle {
         self.see(projection, |seen| seen.generation = Some(generation));
         self.saw_log(position.position);
         self.cell(projection).progress.send_replace(Some(position));
+    }
+
+    pub(crate) fn verified(&self, projection: &str, position: Position) {
+        self.see(projection, |seen| seen.verified = position);
     }
 
     pub(crate) fn set_state(&self, projection: &str, state: ProjectionState) {

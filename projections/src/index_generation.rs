@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, marker::PhantomData, path::PathBuf, time::Duration};
 
-use events::{Checkpoint, LogId};
+use events::{Checkpoint, LogId, Tally};
 use tantivy::Index;
 
 use crate::{
     Config,
-    checkpoint_text::{CommitPayload, Digest},
+    checkpoint_text::{CommitPayload, Digest, Head},
     failure::ProjectionError,
     index_folder::IndexFolder,
     index_writer::{Errors, Writer, contents, payload},
@@ -78,11 +78,11 @@ where
     }
 
     async fn start_building(&self, log_id: &LogId) -> Result<Generation, ProjectionError> {
-        let (folder, memory, start) = (self.folder.clone(), self.memory, Checkpoint::start(log_id.clone()));
+        let (folder, memory, log_id) = (self.folder.clone(), self.memory, log_id.clone());
         blocking::<M, _>(move || {
             let io = |error| errors::<M>(0).io(error);
             let generation = folder.generations().map_err(io)?.last().map_or(1, |last| last + 1);
-            Writer::<M>::create(&folder.generation(generation), generation, start, memory)?;
+            Writer::<M>::create(&folder.generation(generation), generation, log_id, memory)?;
             let ours = folder.begin_building(generation).map_err(io)?;
             if ours == generation {
                 return Ok(generation);
@@ -141,7 +141,8 @@ where
         blocking::<M, _>(move || {
             let index = Index::open_in_dir(&path).map_err(|error| errors::<M>(generation).index(&path, error))?;
             let CommitPayload { head, digest } = payload::<M>(&index, &path, generation)?;
-            Ok(Standing { checkpoint: head.checkpoint, digest, code_version: head.code_version, whole: true })
+            let Head { checkpoint, code_version, applied } = head;
+            Ok(Standing { checkpoint, applied, digest, code_version, whole: true })
         })
         .await
     }
@@ -203,11 +204,15 @@ where
     }
 
     fn folded(&self) -> &Checkpoint {
-        &self.writer().folded
+        &self.writer().folded.checkpoint
     }
 
     fn written(&self) -> &Checkpoint {
-        &self.writer().committed
+        &self.writer().committed.checkpoint
+    }
+
+    fn applied(&self) -> Tally {
+        self.writer().committed.applied
     }
 
     fn digest(&self) -> Digest {

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use events::Checkpoint;
+use events::LogId;
 use tantivy::{
     DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term,
     directory::error::LockError, schema::Value,
@@ -28,8 +28,8 @@ pub(crate) struct Writer<M: SearchModel> {
     writer: IndexWriter,
     reader: IndexReader,
     searcher: Searcher,
-    pub(crate) committed: Checkpoint,
-    pub(crate) folded: Checkpoint,
+    pub(crate) committed: Head,
+    pub(crate) folded: Head,
     pub(crate) digest: Digest,
     pub(crate) dirty: HashMap<M::Key, Slot<M::Document>>,
     clean: Cache<M::Key, Slot<M::Document>>,
@@ -40,7 +40,7 @@ impl<M: SearchModel> Writer<M> {
     pub(crate) fn create(
         folder: &Path,
         generation: Generation,
-        start: Checkpoint,
+        log_id: LogId,
         memory: usize,
     ) -> Result<(), ProjectionError> {
         let whose = Errors { generation, model: M::NAME };
@@ -49,8 +49,7 @@ impl<M: SearchModel> Writer<M> {
         let index = Index::create_in_dir(folder, schema.schema.clone()).map_err(|error| whose.index(folder, error))?;
         let mut writer: IndexWriter =
             index.writer_with_num_threads(1, memory).map_err(|error| whose.index(folder, error))?;
-        let head = Head { checkpoint: start, code_version: M::VERSION };
-        let payload = CommitPayload { head, digest: Digest::default() };
+        let payload = CommitPayload { head: Head::start(log_id, M::VERSION), digest: Digest::default() };
         commit(&mut writer, &payload).map_err(|error| whose.index(folder, error))
     }
 
@@ -81,7 +80,7 @@ impl<M: SearchModel> Writer<M> {
             return Err(whose.fenced(&head, &locked));
         }
         let searcher = reader.searcher();
-        let (committed, folded, clean) = (head.checkpoint.clone(), head.checkpoint, Cache::new(cached));
+        let (committed, folded, clean) = (head.clone(), head, Cache::new(cached));
         Ok(Self {
             generation,
             schema,
@@ -97,7 +96,7 @@ impl<M: SearchModel> Writer<M> {
     }
 
     pub(crate) fn fold(&mut self, page: &EventPage) -> Result<(), ProjectionError> {
-        let behind = page.partition_point(|event| event.position <= self.folded.position);
+        let behind = page.partition_point(|event| event.position <= self.folded.checkpoint.position);
         let new = &page[behind..];
         let missing = gather(new.iter().flat_map(|event| M::keys(event)), &mut self.dirty, &mut self.clean);
         for key in missing {
@@ -110,10 +109,7 @@ impl<M: SearchModel> Writer<M> {
                 slot.document = M::apply(&key, slot.document.take(), event);
             }
         }
-        if let Some(last) = new.last() {
-            self.folded.position = last.position;
-            self.folded.event_id = last.event_id;
-        }
+        self.folded.advance(new);
         Ok(())
     }
 
@@ -146,8 +142,8 @@ impl<M: SearchModel> Writer<M> {
             slot.stored = hash;
         }
         events::crash::point("projections::before_index_commit");
-        let head = Head { checkpoint: self.folded.clone(), code_version: M::VERSION };
-        let outcome = commit(&mut self.writer, &CommitPayload { head, digest }).and_then(|()| self.reader.reload());
+        let payload = CommitPayload { head: self.folded.clone(), digest };
+        let outcome = commit(&mut self.writer, &payload).and_then(|()| self.reader.reload());
         outcome.map_err(|error| errors.other(error))?;
         self.searcher = self.reader.searcher();
         self.digest = digest;

@@ -59,7 +59,7 @@ pub use order_view::{OrderView, fold_order_events};
 pub use product_index::ProductIndex;
 pub use product_view::{ProductDocument, ProductView};
 pub use read::{Cursor, Page, Read, ReadError};
-pub use rebuild::{drop_previous, rebuild, switch_back};
+pub use rebuild::{applied, drop_previous, rebuild, switch_back};
 pub use search::{Indexes, SearchIndex};
 pub use status::statuses;
 pub use stock_view::{Stock, StockAt, StockDocument, StockView};

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use events::{Log, LogError, Position};
+use events::{Checkpoint, Log, LogError, Position, Tally};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -91,6 +91,14 @@ pub async fn rebuild(
 ) -> Result<Certificate, ProjectionError> {
     config.check()?;
     with_store!(name, config, store => Rebuild { store, config, log, options, stop }.run(progress).await)
+}
+
+/// Up to where the generation of a projection that answers is written, and from which events it is made; none where it is not built.
+pub async fn applied(name: &str, config: &Config) -> Result<Option<(Checkpoint, Tally)>, ProjectionError> {
+    with_store!(name, config, store => match store.active().await? {
+        Some(active) => store.peek(active).await.map(|standing| Some((standing.checkpoint, standing.applied))),
+        None => Ok(None),
+    })
 }
 
 /// Makes the generation before the live one again, where it is still kept; the projector brings it up to date. Returns its number.
@@ -228,6 +236,8 @@ impl<S: Store> Rebuild<'_, S> {
     ) -> Result<Certificate, ProjectionError> {
         let Comparison { live: compared, equal, documents: documents_compared, differences, count } = comparison;
         let (generation, written, digest) = (open.generation(), open.written().clone(), open.digest());
+        self.log.seal_blocks().await.map_err(Whose(S::NAME).log())?;
+        self.log.verify_applied(&written, open.applied()).await.map_err(Whose(S::NAME).log())?;
         // Gives the lock of an index back before the projector wants it.
         open.close().await?;
         events::crash::point("projections::before_switch");

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, marker::PhantomData};
 
-use events::Checkpoint;
+use events::{Checkpoint, Tally};
 use redis::pipe;
 
 use crate::{
@@ -30,7 +30,7 @@ pub(crate) struct RedisGeneration<M: ReadModel> {
     /// What Redis holds.
     head: Head,
     shards: Vec<ShardAt>,
-    folded: Checkpoint,
+    folded: Head,
     dirty: HashMap<M::Key, Slot<M::Document>>,
     clean: Cache<M::Key, Slot<M::Document>>,
     model: PhantomData<M>,
@@ -64,7 +64,7 @@ impl<M: ReadModel> RedisGeneration<M> {
             let (built_by, ours) = (head.code_version, M::VERSION);
             return Err(ProjectionError::Outdated { projection: M::NAME, generation, built_by, ours });
         }
-        let (folded, clean) = (head.checkpoint.clone(), Cache::new(cached));
+        let (folded, clean) = (head.clone(), Cache::new(cached));
         Ok(Self {
             redis,
             scripts,
@@ -158,7 +158,7 @@ impl<M: ReadModel> RedisGeneration<M> {
         }
         let writes = writes.into_iter().enumerate().filter_map(|(shard, write)| {
             // After a crash a shard may be ahead of what is folded so far: what it holds it holds.
-            let position = self.folded.position.max(self.shards[shard].position);
+            let position = self.folded.checkpoint.position.max(self.shards[shard].position);
             let next = ShardAt { position, digest: after[shard].digest };
             write.filter(|write| !write.is_empty()).map(|write| (shard, next, write))
         });
@@ -200,7 +200,7 @@ impl<M: ReadModel> RedisGeneration<M> {
     }
 
     async fn move_head(&mut self) -> Result<Signals, ProjectionError> {
-        let next = Head { checkpoint: self.folded.clone(), code_version: M::VERSION };
+        let next = self.folded.clone();
         let mut call = self.scripts.move_head();
         call.arg(1).arg(self.names.head(self.generation)).arg(self.head.to_string()).arg(next.to_string());
         let mut send = pipe();
@@ -219,11 +219,15 @@ impl<M: ReadModel> OpenGeneration for RedisGeneration<M> {
     }
 
     fn folded(&self) -> &Checkpoint {
-        &self.folded
+        &self.folded.checkpoint
     }
 
     fn written(&self) -> &Checkpoint {
         &self.head.checkpoint
+    }
+
+    fn applied(&self) -> Tally {
+        self.head.applied
     }
 
     fn digest(&self) -> Digest {
@@ -231,7 +235,7 @@ impl<M: ReadModel> OpenGeneration for RedisGeneration<M> {
     }
 
     async fn fold(&mut self, page: &EventPage) -> Result<(), ProjectionError> {
-        let behind = page.partition_point(|event| event.position <= self.folded.position);
+        let behind = page.partition_point(|event| event.position <= self.folded.checkpoint.position);
         let new = &page[behind..];
         let touched = new.iter().flat_map(|event| M::keys(event));
         let missing = gather(touched, &mut self.dirty, &mut self.clean);
@@ -244,10 +248,7 @@ impl<M: ReadModel> OpenGeneration for RedisGeneration<M> {
                 }
             }
         }
-        if let Some(last) = new.last() {
-            self.folded.position = last.position;
-            self.folded.event_id = last.event_id;
-        }
+        self.folded.advance(new);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, marker::PhantomData, time::Duration};
 
-use events::{Checkpoint, LogId};
+use events::LogId;
 use redis::pipe;
 
 use crate::{
@@ -126,7 +126,7 @@ impl<M: ReadModel> Store for RedisViews<M> {
         for shard in 0..SHARDS {
             write.set(self.names.shard(generation, shard).at, ShardAt::default().to_string()).ignore();
         }
-        let head = Head { checkpoint: Checkpoint::start(log_id.clone()), code_version: M::VERSION };
+        let head = Head::start(log_id.clone(), M::VERSION);
         write.set(self.names.head(generation), head.to_string()).ignore();
         write.set_nx(self.names.building(), generation);
         let (ours,): (bool,) = self.run(&write).await?;
@@ -200,11 +200,11 @@ impl<M: ReadModel> Store for RedisViews<M> {
     }
 
     async fn peek(&self, generation: Generation) -> Result<Standing, ProjectionError> {
-        let (Head { checkpoint, code_version }, shards) =
-            read_checkpoints::<M>(&self.redis, &self.names, generation).await?;
+        let (head, shards) = read_checkpoints::<M>(&self.redis, &self.names, generation).await?;
+        let Head { checkpoint, code_version, applied } = head;
         let whole = shards.iter().all(|shard| shard.position <= checkpoint.position);
         let digest = shards.iter().fold(Digest::default(), |sum, shard| sum.merge(shard.digest));
-        Ok(Standing { checkpoint, digest, code_version, whole })
+        Ok(Standing { checkpoint, applied, digest, code_version, whole })
     }
 
     async fn contents(&self, generation: Generation) -> Result<HashMap<String, u128>, ProjectionError> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
-use events::{Checkpoint, DomainEvent, LogId, Recorded};
+use events::{Checkpoint, DomainEvent, LogId, Recorded, Tally};
 use sha2::{Digest as _, Sha256};
 
 use crate::{checkpoint_text::Digest, failure::ProjectionError, names::Generation};
@@ -57,6 +57,8 @@ pub(crate) trait Store: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) checkpoint: Checkpoint,
+    /// From which events it is made.
+    pub(crate) applied: Tally,
     pub(crate) digest: Digest,
     pub(crate) code_version: u32,
     /// False while somebody is in the middle of writing it, or has died there.
@@ -70,6 +72,8 @@ pub(crate) trait OpenGeneration: Send {
     fn folded(&self) -> &Checkpoint;
     /// Up to where it has been written: what a reader sees.
     fn written(&self) -> &Checkpoint;
+    /// From which events it is made, up to `written`.
+    fn applied(&self) -> Tally;
     fn digest(&self) -> Digest;
 
     /// Folds the events behind `folded`; those before it are skipped.

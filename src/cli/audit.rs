@@ -82,6 +82,11 @@ pub(crate) struct Args {
 /// The subcommand: on the configured database, or the private one.
 pub(super) async fn command(config: Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
     let Command::Replay(args) = command;
+    replay_as_told(&config, args, json).await
+}
+
+/// The replay that the command line asks for.
+pub(super) async fn replay_as_told(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     let wanted = Replay {
         format: args.format,
         from: args.from.clone(),
@@ -89,7 +94,7 @@ pub(super) async fn command(config: Config, command: &Command, json: bool) -> an
         stream: args.stream.clone(),
         event_type: args.event_type.clone(),
     };
-    let (pool, _servers) = session::log_pool(&config).await?;
+    let (pool, _servers) = session::log_pool(config).await?;
     let log = Log::new(pool, config.log.id.clone());
     let (written, position) = match &args.out {
         None => replay(&log, &wanted, &mut io::stdout().lock()).await?,

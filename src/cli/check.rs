@@ -9,7 +9,7 @@ use events::LogPosition;
 use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::PgPool;
 
-use super::{output, session};
+use super::{check_log, output, session};
 use crate::{
     check::{Options, Report, ViewsAt, check},
     config::Config,
@@ -17,7 +17,10 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Judges from this position on; the fold begins with the first event all the same.
     #[arg(long)]
     from: Option<LogPosition>,
@@ -35,8 +38,17 @@ pub(crate) struct Args {
     ledger: Option<String>,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Adds the log up, event by event, and compares with its sealed blocks and with what each reader has applied.
+    Log,
+}
+
 /// The subcommand: on the configured database, or the private one.
 pub(super) async fn command(config: Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(What::Log) = args.what {
+        return check_log::command(&config, json).await;
+    }
     for place in [&args.from, &args.to].into_iter().flatten() {
         anyhow::ensure!(
             place.log_id == config.log.id,

@@ -31,12 +31,15 @@ pub(crate) enum Command {
     Stats,
     /// Lists the partitions, the positions they hold and how full they are.
     Partitions,
+    /// Writes the log out as NDJSON or CSV, as `audit replay` does.
+    Export(super::audit::Args),
 }
 
 pub(super) async fn run(config: Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
     let (pool, _servers) = session::log_pool(&config).await?;
     let log = Log::new(pool.clone(), config.log.id.clone());
     match command {
+        Command::Export(args) => super::audit::replay_as_told(&config, args, json).await.map(drop),
         Command::Tail { from, no_follow } => tail(&log, from.as_ref(), !no_follow, json).await,
         Command::Show { stream } => show(&log, stream, json).await,
         Command::Stats => stats(&pool, &log, json).await,
@@ -137,21 +140,27 @@ async fn stats(pool: &PgPool, log: &Log, json: bool) -> anyhow::Result<()> {
 }
 
 async fn partitions(pool: &PgPool, json: bool) -> anyhow::Result<()> {
-    let rows: Vec<(String, String, i64)> = sqlx::query_as(
-        "SELECT c.relname::text, pg_get_expr(c.relpartbound, c.oid), pg_total_relation_size(c.oid) \
-         FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'events'::regclass ORDER BY c.relname",
+    // A partition's name says which five million positions it holds.
+    let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT p.name, p.first, p.first + 4999999, greatest(least(h.position - p.first + 1, 5000000), 0), p.bytes \
+         FROM (SELECT c.relname::text AS name, substring(c.relname FROM '[0-9]+$')::bigint * 5000000 AS first, \
+               pg_total_relation_size(c.oid) AS bytes \
+               FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'events'::regclass) AS p, \
+         (SELECT coalesce(max(position), 0) AS position FROM events) AS h ORDER BY p.first",
     )
     .fetch_all(pool)
     .await
     .context("cannot list the partitions")?;
     let mut table = output::table();
-    table.set_header(["partition", "positions", "MiB"]);
-    for (name, bounds, bytes) in &rows {
-        table.add_row([name.clone(), bounds.clone(), (bytes >> 20).to_string()]);
+    table.set_header(["partition", "first position", "last", "full", "MiB"]);
+    for (name, first, last, filled, bytes) in &rows {
+        let full = format!("{} %", filled / 50_000);
+        table.add_row([name.clone(), first.to_string(), last.to_string(), full, (bytes >> 20).to_string()]);
     }
     if json {
-        let rows =
-            rows.iter().map(|(name, bounds, bytes)| json!({ "name": name, "positions": bounds, "bytes": bytes }));
+        let rows = rows.iter().map(|(name, first, last, filled, bytes)| {
+            json!({ "name": name, "first": first, "last": last, "filled": filled, "bytes": bytes })
+        });
         output::line(serde_json::Value::from(rows.collect::<Vec<_>>()));
     } else {
         output::line(table);

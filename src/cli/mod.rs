@@ -5,6 +5,7 @@
 mod audit;
 mod bench;
 mod check;
+mod check_log;
 mod dead_letters;
 mod demo;
 mod doctor;
@@ -69,7 +70,7 @@ pub(crate) enum Command {
     /// Looks at the log: follow it, show a stream, count, list partitions.
     #[command(subcommand)]
     Log(log::Command),
-    /// Recomputes the invariants from the log, with code of its own.
+    /// Recomputes the invariants from the log, with code of its own; `check log` adds up the log and what each reader applied.
     Check(check::Args),
     /// Measures this machine's limit and ours, side by side.
     Bench(bench::Args),

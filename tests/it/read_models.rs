@@ -123,6 +123,35 @@ async fn a_read_model_that_says_otherwise_than_the_log_is_found_by_the_check() {
 }
 
 #[tokio::test]
+async fn the_log_added_up_again_names_the_event_that_is_not_the_one_that_was_applied() {
+    let mut shop = Shop::open().await;
+    let placed = shop.place("added-up", &Wish::new("tok_ok", "standard")).await;
+    shop.until(&placed.id, "FulfilmentCompleted").await;
+    let sound = eventually("every reader is where the log is", PATIENCE, async || {
+        let added = shop.command(&["check", "log", "--json"]).await;
+        assert_eq!(added.code(), Some(0), "{}\n{}", added.out, added.err);
+        let report = added.json();
+        let readers = report["readers"].as_array().expect("a list").iter();
+        holds(readers.filter(|reader| reader["position"] == report["position"]).count() == 6, || added.out.clone())
+    });
+    sound.await;
+    let replace = sqlx::query("UPDATE events SET event_id = gen_random_uuid() WHERE position = 3");
+    replace.execute(&mut shop.log().await).await.expect("the owner may");
+    let found = shop.command(&["check", "log", "--json"]).await;
+    assert_eq!(found.code(), Some(3), "{}\n{}", found.out, found.err);
+    for reader in found.json()["readers"].as_array().expect("a list") {
+        let breach = reader["breach"].to_string();
+        assert!(breach.contains("what was applied as the event at position 3 is not the event"), "{breach}");
+    }
+    sqlx::query("DELETE FROM events WHERE position = 5").execute(&mut shop.log().await).await.expect("the owner may");
+    let torn = shop.command(&["check", "log", "--json"]).await;
+    assert_eq!(torn.code(), Some(3), "{}\n{}", torn.out, torn.err);
+    let breach = torn.json()["blocks"]["first_breach"].to_string();
+    assert!(breach.contains("after position 4 comes 6"), "{breach}");
+    shop.stop().await;
+}
+
+#[tokio::test]
 async fn an_index_that_is_deleted_is_built_again_by_itself() {
     let mut shop = Shop::open().await;
     let placed = shop.place("indexed", &Wish::new("tok_ok", "standard")).await;

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Append, Appended, StoreConfig, StoreError};
+use crate::{Append, Appended, StoreConfig, StoreError, traffic::Counters};
 
 /// How often a batch is repeated when the server says that only the moment was wrong.
 const REPEATS: u32 = 5;
@@ -66,6 +66,7 @@ pub(crate) struct Batcher {
     /// Cancelled once the log turns out to have lost what this process has committed.
     pub changed: CancellationToken,
     pub connection: Option<PgConnection>,
+    pub counters: Counters,
     /// Left over from the last batch: a stream occurs once in a batch.
     pub held_back: Vec<Queued>,
 }
@@ -231,6 +232,7 @@ impl Batcher {
 
     fn answer(&self, batch: Vec<Queued>, outcome: &Outcome) {
         events::crash::point("append.before-answer");
+        self.counters.committed(batch.len());
         let stale = stale_appends(&batch, outcome);
         let mut last = outcome.last_position.unwrap_or_default();
         let verdicts = batch.into_iter().zip(stale).map(|(queued, stale)| {

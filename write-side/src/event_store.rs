@@ -23,9 +23,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    Aggregate, Append, Appended, StoreError,
+    Aggregate, Append, Appended, StoreError, Traffic,
     batcher::{self, Batcher, Claim, Queued, history_changed},
     command_handler::Answered,
+    traffic::Counters,
 };
 
 /// Sizes and bounds of the append path.
@@ -109,6 +110,7 @@ pub struct EventStore {
     /// For an append that comes while nobody else appends: made in its caller's task, it changes threads nowhere.
     alone: Arc<Mutex<Batcher>>,
     busy: Arc<AtomicUsize>,
+    counters: Counters,
     changed: CancellationToken,
     append_timeout: Duration,
     verdict_timeout: Duration,
@@ -172,7 +174,7 @@ impl EventStore {
         ]);
         let (sender, receiver) = mpsc::channel(config.queue);
         let queue = Arc::new(Mutex::new(receiver));
-        let (changed, busy) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
+        let (changed, busy, counters) = (CancellationToken::new(), Arc::<AtomicUsize>::default(), Counters::default());
         let mut batchers = Vec::new();
         for _ in 0..=config.batchers {
             let connecting = batcher::connect(&options, config.connect_timeout).await;
@@ -185,6 +187,7 @@ impl EventStore {
                 wake: wake.clone(),
                 changed: changed.clone(),
                 connection: Some(connection),
+                counters: counters.clone(),
                 held_back: Vec::new(),
             });
         }
@@ -204,6 +207,7 @@ impl EventStore {
             queue: sender,
             alone,
             busy,
+            counters,
             changed,
             append_timeout,
             verdict_timeout,
@@ -262,12 +266,12 @@ impl EventStore {
             };
         }
         self.queue.try_send(Queued { append, claim: claim.clone(), reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
+            mpsc::error::TrySendError::Full(_) => self.overloaded(),
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })?;
         let told = match timeout(self.append_timeout, &mut verdict).await {
             Ok(told) => told,
-            Err(_) if claim.take() => return Err(StoreError::Overloaded),
+            Err(_) if claim.take() => return Err(self.overloaded()),
             // It is under way.
             Err(_) => match timeout(self.verdict_timeout, verdict).await {
                 Ok(told) => told,
@@ -275,6 +279,17 @@ impl EventStore {
             },
         };
         told.unwrap_or(Err(StoreError::OutcomeUnknown { source: None }))
+    }
+
+    fn overloaded(&self) -> StoreError {
+        self.counters.refused();
+        StoreError::Overloaded
+    }
+
+    /// How much this process appends.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.counters.read(self.queue.max_capacity() - self.queue.capacity())
     }
 
     /// The way for who is alone; none while anything else is under way or waits.

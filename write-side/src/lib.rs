@@ -12,6 +12,7 @@ mod event_store;
 pub mod http;
 mod maintainer;
 mod price_list;
+mod traffic;
 
 #[cfg(test)]
 mod tests;
@@ -22,5 +23,6 @@ pub use context::Context;
 pub use decider::{Decider, Deciders};
 pub use domain::Aggregate;
 pub use event_store::{EventStore, Loaded, StoreConfig};
-pub use maintainer::maintain;
+pub use maintainer::{LogRoom, MaintainerConfig, maintain};
 pub use price_list::PriceList;
+pub use traffic::Traffic;

@@ -1,30 +1,121 @@
-//! Keeps the log's partitions ahead of the head, so that an append never finds none.
+//! Keeps the log's partitions ahead of the head, so that an append never finds none; seals the blocks behind it; forgets old commands.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use events::Log;
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-/// Half a partition is filled in minutes at the fastest; a check costs one round trip.
-const INTERVAL: Duration = Duration::from_secs(20);
+/// Half a partition is filled in minutes at the fastest; a look costs a few round trips.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 
-/// Attaches partitions until shutdown. A failure is logged and tried again: there is one partition to spare.
-pub async fn maintain(log: Log, shutdown: CancellationToken) {
-    let keep_ahead = async {
-        loop {
-            match attach(&log).await {
-                Ok(0) => (),
-                Ok(attached) => tracing::info!(attached, "partitions of the log were attached ahead"),
-                Err(error) => tracing::warn!(%error, "no partition could be attached ahead"),
-            }
-            tokio::time::sleep(INTERVAL).await;
-        }
-    };
-    shutdown.run_until_cancelled(keep_ahead).await;
+/// A block is filled in half a second at the fastest; readers add up by themselves what is not sealed yet.
+const SEAL_EVERY: Duration = Duration::from_secs(2);
+
+/// Positions whose commands are forgotten in one statement, which is some milliseconds.
+const FORGOTTEN_AT_ONCE: i64 = 2_000;
+
+/// Fewer positions than this without a partition ahead is not what attaching in time leaves: half a partition.
+const ROOM_MIN: i64 = 2_500_000;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaintainerConfig {
+    /// For how many days a repeated command gets its first answer, at least 1. After that its key is as good as new.
+    pub remember_days: i32,
+    /// What the database may take on disk; from four fifths of it on the maintainer warns. Nothing is said unless given: a server does not
+    /// tell the size of its disk.
+    pub disk_max_gib: Option<i64>,
 }
 
-async fn attach(log: &Log) -> Result<i32, sqlx::Error> {
-    sqlx::query_scalar("SELECT attach_event_partitions((SELECT coalesce(max(position), 0) FROM events))")
-        .fetch_one(log.pool())
-        .await
+impl Default for MaintainerConfig {
+    fn default() -> Self {
+        Self { remember_days: 30, disk_max_gib: None }
+    }
+}
+
+/// What the maintainer of this process saw last; zeros where there is none. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct LogRoom(Arc<Room>);
+
+#[derive(Debug, Default)]
+struct Room {
+    positions: AtomicI64,
+    bytes: AtomicI64,
+}
+
+impl LogRoom {
+    /// How many positions can still be appended before a partition is missing.
+    #[must_use]
+    pub fn positions(&self) -> i64 {
+        self.0.positions.load(Ordering::Relaxed)
+    }
+
+    /// What the database takes on disk.
+    #[must_use]
+    pub fn bytes(&self) -> i64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs until shutdown. A failure is logged and tried again: there is one partition to spare.
+pub async fn maintain(config: MaintainerConfig, log: Log, room: LogRoom, shutdown: CancellationToken) {
+    let keep = async {
+        loop {
+            if let Err(error) = look(&config, &log, &room).await {
+                tracing::warn!(%error, "the log could not be looked after");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let seal = async {
+        loop {
+            if let Err(error) = log.seal_blocks().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "blocks of the log could not be sealed");
+            }
+            tokio::time::sleep(SEAL_EVERY).await;
+        }
+    };
+    let both = async { tokio::join!(keep, seal) };
+    shutdown.run_until_cancelled(both).await;
+}
+
+async fn look(config: &MaintainerConfig, log: &Log, room: &LogRoom) -> Result<(), sqlx::Error> {
+    let attached: i32 =
+        sqlx::query_scalar("SELECT attach_event_partitions((SELECT coalesce(max(position), 0) FROM events))")
+            .fetch_one(log.pool())
+            .await?;
+    if attached > 0 {
+        tracing::info!(attached, "partitions of the log were attached ahead");
+    }
+    let (positions, bytes): (i64, i64) =
+        sqlx::query_as("SELECT positions, bytes FROM log_room()").fetch_one(log.pool()).await?;
+    room.0.positions.store(positions, Ordering::Relaxed);
+    room.0.bytes.store(bytes, Ordering::Relaxed);
+    if positions < ROOM_MIN {
+        tracing::warn!(positions, "the log is about to run out of partitions");
+    }
+    if let Some(max) = config.disk_max_gib.filter(|max| bytes > (max << 30) / 5 * 4) {
+        tracing::warn!(gib = bytes >> 30, max, "the database takes more than four fifths of the disk that it may have");
+    }
+    forget_commands(config, log).await
+}
+
+async fn forget_commands(config: &MaintainerConfig, log: &Log) -> Result<(), sqlx::Error> {
+    loop {
+        let passed: i64 = sqlx::query_scalar("SELECT forget_commands($1, $2::integer)")
+            .bind(config.remember_days)
+            .bind(FORGOTTEN_AT_ONCE)
+            .fetch_one(log.pool())
+            .await?;
+        if passed < FORGOTTEN_AT_ONCE {
+            return Ok(());
+        }
+    }
 }

@@ -195,6 +195,28 @@ async fn an_event_that_cannot_be_read_stops_with_a_clear_state_and_what_came_bef
 }
 
 #[tokio::test]
+async fn each_projection_shows_that_it_applied_each_event_once_and_stops_where_it_did_not() {
+    let mut shop = Shop::open().await;
+    let projector = shop.projector();
+    let position = shop.append((1..=5).map(life::place).collect()).await;
+    projector.reaches(&position).await;
+    let verified = |at: i64| projector.handle.gauges().iter().all(|gauge| gauge.verified_position == at).then_some(());
+    eventually("every projection is verified", async || verified(5)).await;
+    // Behind everybody's back, and not the event at which they stand.
+    let replace = sqlx::query("UPDATE events SET event_id = gen_random_uuid() WHERE position = 3");
+    replace.execute(&shop.superuser().await).await.expect("a superuser may");
+    shop.append(vec![life::place(6)]).await;
+    for name in PROJECTIONS {
+        let stopped = || {
+            if let ProjectionState::Stopped { reason } = projector.handle.state(name) { Some(reason) } else { None }
+        };
+        let reason = eventually("it stops", async || stopped()).await;
+        assert!(reason.contains("what was applied as the event at position 3 is not the event"), "{reason}");
+    }
+    projector.stop().await;
+}
+
+#[tokio::test]
 async fn a_log_that_was_away_for_long_is_followed_again_by_all() {
     let (postgres, mut shop) = Shop::behind_a_proxy().await;
     let projector = shop.projector();

@@ -22,7 +22,7 @@ pub(super) struct Shop {
     pub(super) config: Config,
     _redis: TestRedis,
     versions: HashMap<StreamId, i64>,
-    _database: TestDatabase,
+    database: TestDatabase,
     _folder: TempDir,
 }
 
@@ -68,18 +68,11 @@ impl Shop {
             rebuild_page_size: 50,
             rebuild_batch: 100,
             commit_interval_ms: 200,
+            verify_interval_ms: 100,
             index_memory_mb: 16,
             ..Config::default()
         };
-        Self {
-            log,
-            wake: Wake::default(),
-            config,
-            _redis: redis,
-            versions: HashMap::new(),
-            _database: database,
-            _folder: folder,
-        }
+        Self { log, wake: Wake::default(), config, _redis: redis, versions: HashMap::new(), database, _folder: folder }
     }
 
     /// Appends the events in order, in one append, and returns the last one's position.
@@ -114,6 +107,11 @@ impl Shop {
         let views = Views::new(&self.config, self.log.id().clone(), Some(handle.clone())).expect("a good URL");
         let indexes = Indexes::new(&self.config, self.log.id().clone(), Some(handle.clone()));
         Projector { handle, views, indexes, shutdown, task }
+    }
+
+    /// For a test that changes history.
+    pub(super) async fn superuser(&self) -> PgPool {
+        PgPoolOptions::new().connect(&self.database.superuser_url()).await.expect("the test database is there")
     }
 
     /// The same URL, for a test that damages what is there.

@@ -1,14 +1,14 @@
 //! What the log promises of an append.
 
 use events::{LogError, NewEvent, Position, StreamId, StreamVersion};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::{Fixture, command};
 use crate::{Append, Appended, EventStore, StoreConfig, StoreError, StreamAppend};
 
-fn event(store: &EventStore, payload: &str) -> NewEvent {
+pub(super) fn event(store: &EventStore, payload: &str) -> NewEvent {
     NewEvent {
         event_id: store.ids().next(),
         event_type: "Tested",
@@ -18,7 +18,7 @@ fn event(store: &EventStore, payload: &str) -> NewEvent {
     }
 }
 
-fn stream(name: &str) -> StreamId {
+pub(super) fn stream(name: &str) -> StreamId {
     StreamId::new("test", name)
 }
 
@@ -49,23 +49,26 @@ fn rand_id() -> u64 {
 
 /// Every position from 1, each stream's versions from 1, read as an auditor would.
 pub(super) async fn assert_whole(fixture: &Fixture) -> i64 {
-    let pool = fixture.superuser().await;
+    assert_whole_in(&fixture.superuser().await).await
+}
+
+pub(super) async fn assert_whole_in(pool: &PgPool) -> i64 {
     let (events, last): (i64, i64) =
-        sqlx::query_as("SELECT count(*), coalesce(max(position), 0) FROM events").fetch_one(&pool).await.unwrap();
+        sqlx::query_as("SELECT count(*), coalesce(max(position), 0) FROM events").fetch_one(pool).await.unwrap();
     assert_eq!(events, last, "positions are dense from 1");
     let torn: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM (SELECT stream_id FROM events LEFT JOIN streams USING (stream_id) GROUP BY stream_id \
          HAVING max(stream_version) <> count(*) OR count(DISTINCT stream_version) <> count(*) \
          OR NOT coalesce(bool_and(since_position < position), false)) AS torn",
     )
-    .fetch_one(&pool)
+    .fetch_one(pool)
     .await
     .unwrap();
     assert_eq!(torn, 0, "streams whose versions are not 1..n");
     let backwards: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM (SELECT recorded_at < lag(recorded_at) OVER (ORDER BY position) AS b FROM events) AS t WHERE b",
     )
-    .fetch_one(&pool)
+    .fetch_one(pool)
     .await
     .unwrap();
     assert_eq!(backwards, 0, "recorded_at never runs backwards");

@@ -4,7 +4,11 @@ mod deciders;
 mod event_store;
 mod faults;
 mod handler;
+mod interleavings;
 mod replay;
+mod server_faults;
+mod tally;
+mod upkeep;
 
 use std::{str::FromStr, sync::Arc};
 
