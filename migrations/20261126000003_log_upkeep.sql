@@ -3,8 +3,10 @@ SET LOCAL lock_timeout = '5s';
 
 -- Positions that can still be appended before a partition is missing, and what the database takes on disk.
 CREATE FUNCTION log_room(OUT positions bigint, OUT bytes bigint) LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
-    SELECT count(*) * 5000000 - 1 - (SELECT coalesce(max(e.position), 0) FROM events AS e), pg_database_size(current_database())
-    FROM pg_inherits AS i WHERE i.inhparent = 'events'::regclass
+    -- A partition's name says which five million it holds; old ones may have been taken away.
+    SELECT (max(substring(c.relname FROM '[0-9]+$')::bigint) + 1) * 5000000 - 1 - (SELECT coalesce(max(e.position), 0) FROM events AS e),
+           pg_database_size(current_database())
+    FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'events'::regclass
 $$;
 
 -- Up to which position the commands of the log's events are forgotten.

@@ -123,9 +123,10 @@ impl Collector for Roles {
         gauges.one("append_refused", "Appends refused because too many waited, since the start", count(refused))?;
         gauges.one("append_batches", "Transactions of appends since the start", count(batches))?;
         gauges.one("append_appends", "Appends in them", count(appends))?;
-        let room = &self.metrics.room;
-        gauges.one("log_room_positions", "Positions left before a partition is missing", room.positions())?;
-        gauges.one("log_bytes", "What the database takes on disk", room.bytes())?;
+        if let Some((positions, bytes)) = self.metrics.room.read() {
+            gauges.one("log_room_positions", "Positions left before a partition is missing", positions)?;
+            gauges.one("log_bytes", "What the database takes on disk", bytes)?;
+        }
         gauges.each("role_connected", "1 when ready for work", "role", roles(|r| i64::from(r.connected)))?;
         gauges.each("role_blocked", "1 when the broker takes nothing", "role", roles(|r| i64::from(r.blocked)))?;
         gauges.each("role_position", "Position up to which the work is done", "role", roles(|r| r.position))?;

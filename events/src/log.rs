@@ -281,6 +281,13 @@ impl Log {
         }
     }
 
+    /// How many events up to the position are in no sealed block: what [`Self::tally`] has to read.
+    pub async fn unsealed(&self, position: Position) -> Result<i64, LogError> {
+        let query =
+            sqlx::query_scalar("SELECT $1 - coalesce(max(block), 0) * 10000 FROM log_blocks WHERE block <= $1 / 10000");
+        answered("look for the last sealed block", query.bind(position.0).fetch_one(&self.pool)).await
+    }
+
     /// Adds up the blocks that the log has passed, once for all readers. Returns how many there were.
     pub async fn seal_blocks(&self) -> Result<i64, LogError> {
         let mut sealed = 0;

@@ -60,7 +60,10 @@ impl Replay {
         let (complete, standing) = (self.end_of_page(self.at.position), self.at.stands(own));
         let Some(last) = events.last().filter(|_| standing.is_ok()) else {
             self.ask_again();
-            return Err(error.or(standing.err()).unwrap_or_else(|| self.ends_early()));
+            // Only a page that was read tells whether the event before it stands.
+            let read = matches!(error, None | Some(LogError::Undecodable { .. }));
+            let changed = standing.err().filter(|_| read);
+            return Err(changed.or(error).unwrap_or_else(|| self.ends_early()));
         };
         (self.at.position, self.at.event_id) = (last.position, last.event_id);
         if last.position < complete {

@@ -1,6 +1,6 @@
 //! Builds a generation from the log while another one answers, and opens the one that a projector follows with.
 
-use events::{Log, Position};
+use events::{Log, LogError, Position};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -63,6 +63,21 @@ where
         if behind <= i64::from(pace.page) {
             return Ok(());
         }
+    }
+}
+
+/// Refuses a construction that was not made of each event once, and drops it: whoever builds next begins anew.
+pub(crate) async fn verified<S: Store>(store: &S, log: &Log, open: S::Open) -> Result<S::Open, ProjectionError> {
+    let (at, applied) = (open.written().clone(), open.applied());
+    match log.verify_applied(&at, applied).await {
+        Ok(()) => Ok(open),
+        Err(unequal @ LogError::Unequal { .. }) => {
+            let generation = open.generation();
+            open.close().await?;
+            store.abandon(generation).await?;
+            Err(Whose(S::NAME).log()(unequal))
+        }
+        Err(error) => Err(Whose(S::NAME).log()(error)),
     }
 }
 

@@ -48,8 +48,12 @@ impl FromStr for Head {
             let LogPosition { log_id, position } = parts.next()?.parse().ok()?;
             let event_id = parts.next()?.parse().ok()?;
             let code_version = parts.next()?.strip_prefix('v')?.parse().ok()?;
-            let applied = parts.next()?.parse().ok()?;
-            Some(Self { checkpoint: Checkpoint { log_id, position, event_id }, code_version, applied })
+            let checkpoint = Checkpoint { log_id, position, event_id };
+            // Of before anything was added up: it goes on answering, as an outdated one does, until it is built anew.
+            let Some(applied) = parts.next() else {
+                return Some(Self { checkpoint, code_version: 0, applied: Tally::default() });
+            };
+            Some(Self { checkpoint, code_version, applied: applied.parse().ok()? })
         };
         parse().ok_or_else(|| BadCheckpoint(text.into()))
     }
@@ -154,6 +158,8 @@ mod tests {
         let head = Head { checkpoint, code_version: 3, applied };
         let digest = Digest { count: 2, sum: u128::MAX };
         assert_eq!(head.to_string().parse(), Ok(head.clone()));
+        let before: Head = "main:17 00000000-0000-0000-0000-000000000007 v3".parse().expect("as it was written before");
+        assert_eq!((&before.checkpoint, before.code_version), (&head.checkpoint, 0));
         let at = ShardAt { position: Position(9), digest };
         assert_eq!(at.to_string().parse(), Ok(at));
         let payload = CommitPayload { head, digest };

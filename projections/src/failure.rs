@@ -55,6 +55,9 @@ pub enum ProjectionError {
     Restless { projection: &'static str },
     #[error("the rebuild of {projection} was stopped at {position}; starting it again resumes there")]
     Interrupted { projection: &'static str, position: String },
+    /// Of all projections of the process: it has to be started anew.
+    #[error("{projection} is told nothing any more: what reads the log for all projections died")]
+    Unread { projection: &'static str },
     #[error("a task of {projection} died")]
     Died { projection: &'static str, source: tokio::task::JoinError },
 }
@@ -86,6 +89,7 @@ impl ProjectionError {
             | Self::Unknown(_)
             | Self::Different { .. }
             | Self::Incomparable { .. }
+            | Self::Unread { .. }
             | Self::Died { .. } => Remedy::Stop,
         }
     }

@@ -69,9 +69,10 @@ pub(crate) async fn run(
                 None => return,
             },
         };
-        let tail = match open(&log, &wake, page_size).await {
-            Ok(tail) => tail,
-            Err(error) => {
+        let tail = match shutdown.run_until_cancelled(open(&log, &wake, page_size)).await {
+            None => return,
+            Some(Ok(tail)) => tail,
+            Some(Err(error)) => {
                 let _ = first.joined.send(Err(error)); // whoever wanted to join tries again after a pause of its own
                 continue;
             }

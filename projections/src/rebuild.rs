@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Certificate, Config, CustomerOrders, OrderIndex, OrderView, ProductIndex, ProductView, Progress, ReadModel,
     RebuildOptions, StockView,
-    build::{build_to, build_to_head, building_pace, open_construction, sweep},
+    build::{build_to, build_to_head, building_pace, open_construction, sweep, verified},
     catch_up::{Pace, catch_up},
     failure::{ProjectionError, Whose},
     index_generation::SearchIndexes,
@@ -174,6 +174,8 @@ impl<S: Store> Rebuild<'_, S> {
             progress(Progress { position: position.0, target: target.0, events_per_s });
         };
         build_to::<S, _>(&mut open, self.log, || self.goal(), self.pace(), self.stop, &mut tell).await?;
+        // Before anybody has to stand still for the comparison.
+        self.log.seal_blocks().await.map_err(Whose(S::NAME).log())?;
         let live = self.store.active().await?;
         let compared = match live {
             Some(live) => self.compare(live, &mut open).await,
@@ -235,9 +237,8 @@ impl<S: Store> Rebuild<'_, S> {
         started: Instant,
     ) -> Result<Certificate, ProjectionError> {
         let Comparison { live: compared, equal, documents: documents_compared, differences, count } = comparison;
+        let open = verified(&self.store, self.log, open).await?;
         let (generation, written, digest) = (open.generation(), open.written().clone(), open.digest());
-        self.log.seal_blocks().await.map_err(Whose(S::NAME).log())?;
-        self.log.verify_applied(&written, open.applied()).await.map_err(Whose(S::NAME).log())?;
         // Gives the lock of an index back before the projector wants it.
         open.close().await?;
         events::crash::point("projections::before_switch");

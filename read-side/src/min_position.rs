@@ -69,7 +69,7 @@ impl ReadSide {
 }
 
 fn too_many() -> ReadError {
-    ReadError::Unavailable { store: "the search index", source: "too many search at once".into() }
+    ReadError::Unavailable { store: "the search index", source: "too many searches at once".into() }
 }
 
 /// Positions of different logs tell nothing of each other.

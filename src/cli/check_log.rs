@@ -53,17 +53,27 @@ pub(super) async fn command(config: &Config, json: bool) -> anyhow::Result<ExitC
     let (pool, servers) = session::pool(config).await?;
     let log = Log::new(pool, config.log.id.clone());
     let views = servers.projections(config);
-    let mut readers = Vec::new();
+    let (mut readers, mut unreadable) = (Vec::new(), Vec::new());
     for name in PROJECTIONS {
-        let applied = projections::applied(name, &views).await.with_context(|| format!("cannot ask {name}"))?;
-        readers.extend(applied.map(|(at, applied)| Witness { name: name.into(), at, applied }));
+        match projections::applied(name, &views).await {
+            Ok(applied) => readers.extend(applied.map(|(at, applied)| Witness { name: name.into(), at, applied })),
+            Err(error) => unreadable.push(unread(&log, name, &error.into())),
+        }
     }
-    let report = check(&log, &readers).await.context("the log could not be added up")?;
+    let mut report = check(&log, &readers).await.context("the log could not be added up")?;
+    report.ok &= unreadable.is_empty();
+    report.readers.extend(unreadable);
     output::line(table(&report));
     if json {
         output::line(serde_json::to_string(&report).context("the report is plain data")?);
     }
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(output::NOT_GOOD) })
+}
+
+/// One that cannot say what it has applied.
+fn unread(log: &Log, name: &str, error: &anyhow::Error) -> Reader {
+    let position = LogPosition::new(log.id().clone(), Position::START);
+    Reader { reader: name.into(), ok: false, position, events: 0, breach: Some(format!("{error:#}")) }
 }
 
 async fn check(log: &Log, readers: &[Witness]) -> Result<Report, LogError> {
@@ -110,12 +120,19 @@ async fn add_up(log: &Log, mut wanted: Vec<Position>, head: Position) -> Result<
     let (mut tally, mut at, mut tallies) = (Tally::default(), Position::START, Vec::with_capacity(wanted.len()));
     let mut wanted = wanted.into_iter().filter(|position| *position != Position::START).peekable();
     let bar = output::bar(u64::try_from(head.0).unwrap_or(0), "adding up the log");
-    while at < head {
+    let mut hole = None;
+    while at < head && hole.is_none() {
         let page = match log.event_ids(at, PAGE).await {
-            Ok(page) => page,
-            Err(hole @ LogError::Hole { .. }) => return Ok(Sums { at, tallies, hole: Some(hole) }),
-            Err(error) => return Err(error),
+            Err(error @ LogError::Hole { after, .. }) => {
+                hole = Some(error);
+                log.event_ids(at, u32::try_from(after.0 - at.0).unwrap_or(PAGE)).await?
+            }
+            page => page?,
         };
+        // Cut off meanwhile: whoever stands beyond is told so.
+        if page.is_empty() {
+            break;
+        }
         for (position, event_id) in page {
             at = position;
             tally.add(position, event_id);
@@ -126,7 +143,7 @@ async fn add_up(log: &Log, mut wanted: Vec<Position>, head: Position) -> Result<
         bar.set_position(u64::try_from(at.0).unwrap_or(0));
     }
     bar.finish_and_clear();
-    Ok(Sums { at, tallies, hole: None })
+    Ok(Sums { at, tallies, hole })
 }
 
 fn changed(end: Position, difference: Difference) -> String {

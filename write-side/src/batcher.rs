@@ -232,7 +232,6 @@ impl Batcher {
 
     fn answer(&self, batch: Vec<Queued>, outcome: &Outcome) {
         events::crash::point("append.before-answer");
-        self.counters.committed(batch.len());
         let stale = stale_appends(&batch, outcome);
         let mut last = outcome.last_position.unwrap_or_default();
         let verdicts = batch.into_iter().zip(stale).map(|(queued, stale)| {
@@ -248,6 +247,7 @@ impl Batcher {
             (queued.reply, verdict)
         });
         let verdicts: Vec<_> = verdicts.collect();
+        self.counters.committed(verdicts.iter().filter(|(_, verdict)| verdict.is_ok()).count());
         if outcome.recorded.is_some() {
             self.wake.committed(Position(last));
         }

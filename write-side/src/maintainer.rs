@@ -3,9 +3,9 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use events::Log;
@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Half a partition is filled in minutes at the fastest; a look costs a few round trips.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// Of a server that neither answers nor goes away.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A block is filled in half a second at the fastest; readers add up by themselves what is not sealed yet.
 const SEAL_EVERY: Duration = Duration::from_secs(2);
@@ -40,27 +43,24 @@ impl Default for MaintainerConfig {
     }
 }
 
-/// What the maintainer of this process saw last; zeros where there is none. Cheap to clone.
+/// What the maintainer of this process saw last. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct LogRoom(Arc<Room>);
 
 #[derive(Debug, Default)]
 struct Room {
+    seen: AtomicBool,
     positions: AtomicI64,
     bytes: AtomicI64,
 }
 
 impl LogRoom {
-    /// How many positions can still be appended before a partition is missing.
+    /// How many positions can still be appended before a partition is missing, and the bytes that the database takes on disk; none where no
+    /// maintainer has looked.
     #[must_use]
-    pub fn positions(&self) -> i64 {
-        self.0.positions.load(Ordering::Relaxed)
-    }
-
-    /// What the database takes on disk.
-    #[must_use]
-    pub fn bytes(&self) -> i64 {
-        self.0.bytes.load(Ordering::Relaxed)
+    pub fn read(&self) -> Option<(i64, i64)> {
+        let value = |figure: &AtomicI64| figure.load(Ordering::Relaxed);
+        self.0.seen.load(Ordering::Acquire).then(|| (value(&self.0.positions), value(&self.0.bytes)))
     }
 }
 
@@ -68,7 +68,8 @@ impl LogRoom {
 pub async fn maintain(config: MaintainerConfig, log: Log, room: LogRoom, shutdown: CancellationToken) {
     let keep = async {
         loop {
-            if let Err(error) = look(&config, &log, &room).await {
+            let looked = tokio::time::timeout(LOOK_TIMEOUT, look(&config, &log, &room)).await;
+            if let Err(error) = looked.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
                 tracing::warn!(%error, "the log could not be looked after");
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -87,35 +88,38 @@ pub async fn maintain(config: MaintainerConfig, log: Log, room: LogRoom, shutdow
 }
 
 async fn look(config: &MaintainerConfig, log: &Log, room: &LogRoom) -> Result<(), sqlx::Error> {
-    let attached: i32 =
-        sqlx::query_scalar("SELECT attach_event_partitions((SELECT coalesce(max(position), 0) FROM events))")
-            .fetch_one(log.pool())
-            .await?;
-    if attached > 0 {
+    let attaching =
+        sqlx::query_scalar("SELECT attach_event_partitions((SELECT coalesce(max(position), 0) FROM events))");
+    let attached: Result<i32, _> = attaching.fetch_one(log.pool()).await;
+    if let Ok(attached @ 1..) = attached {
         tracing::info!(attached, "partitions of the log were attached ahead");
     }
     let (positions, bytes): (i64, i64) =
         sqlx::query_as("SELECT positions, bytes FROM log_room()").fetch_one(log.pool()).await?;
-    room.0.positions.store(positions, Ordering::Relaxed);
     room.0.bytes.store(bytes, Ordering::Relaxed);
+    room.0.positions.store(positions, Ordering::Relaxed);
+    room.0.seen.store(true, Ordering::Release);
     if positions < ROOM_MIN {
         tracing::warn!(positions, "the log is about to run out of partitions");
     }
     if let Some(max) = config.disk_max_gib.filter(|max| bytes > (max << 30) / 5 * 4) {
         tracing::warn!(gib = bytes >> 30, max, "the database takes more than four fifths of the disk that it may have");
     }
-    forget_commands(config, log).await
+    forget_commands(config, log).await?;
+    attached.map(drop)
 }
 
 async fn forget_commands(config: &MaintainerConfig, log: &Log) -> Result<(), sqlx::Error> {
-    loop {
+    let started = Instant::now();
+    while started.elapsed() < LOOK_EVERY {
         let passed: i64 = sqlx::query_scalar("SELECT forget_commands($1, $2::integer)")
             .bind(config.remember_days)
             .bind(FORGOTTEN_AT_ONCE)
             .fetch_one(log.pool())
             .await?;
         if passed < FORGOTTEN_AT_ONCE {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }

@@ -22,7 +22,7 @@ pub(super) struct Caller {
     /// operator, service; the subject has 1 to 128 visible ASCII characters.
     #[param(rename = "Waybill-Actor", value_type = Option<String>, default = "service:storefront", example = "staff:jo")]
     pub actor: Actor,
-    /// Visible ASCII characters, the same for every repetition of this request.
+    /// Visible ASCII characters, the same for every repetition of this request; the first answer is known for 30 days unless set otherwise.
     #[param(rename = "Idempotency-Key", value_type = String, min_length = 1, max_length = 255)]
     pub command_id: CommandId,
     /// The trace that the command belongs to (W3C); what is not well formed is dropped.

@@ -33,6 +33,8 @@ async fn what_the_database_adds_up_is_what_a_reader_adds_up() {
     fill(&fixture.superuser().await, 25_003).await;
     for sealed in [0, 2] {
         assert_eq!(log.sealed_blocks().await.unwrap().len(), sealed);
+        let unsealed = if sealed == 0 { 25_003 } else { 5_003 };
+        assert_eq!(log.unsealed(Position(25_003)).await.unwrap(), unsealed);
         for to in [1, 9_999, 10_000, 10_001, 20_000, 25_003] {
             let (checkpoint, read) = tally_by_reading(&fixture, to).await;
             assert_eq!(log.tally(Position(to)).await.unwrap(), read, "up to {to}, {sealed} blocks sealed");
