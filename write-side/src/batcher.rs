@@ -12,8 +12,12 @@ use std::{
 use chrono::{DateTime, Utc};
 use events::{LogError, LogId, LogPosition, Position, StreamId, StreamVersion, Wake};
 use sqlx::{
-    Connection, FromRow, PgConnection,
-    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
+    Connection, Encode, FromRow, PgConnection, Postgres, Type,
+    encode::IsNull,
+    error::BoxDynError,
+    postgres::{
+        PgArgumentBuffer, PgConnectOptions, PgDatabaseError, PgHasArrayType, PgSeverity, PgTypeInfo, types::Oid,
+    },
 };
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -21,14 +25,20 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Append, Appended, StoreConfig, StoreError, traffic::Counters};
+use crate::{
+    Append, Appended, StoreConfig, StoreError, StreamAppend,
+    known::{Known, Vouched, Written},
+    traffic::Counters,
+};
 
 /// How often a batch is repeated when the server says that only the moment was wrong.
 const REPEATS: u32 = 5;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
-/// What `append_events` raises when the log ends before a position that it is said to have reached.
+/// What `append_batch` raises when the log ends before a position that it is said to have reached, or holds another event there.
 const HISTORY_CHANGED: &str = "WB001";
+/// What it raises when somebody else may have appended to a stream that this process vouched for.
+const LOOK_AGAIN: &str = "WB003";
 
 /// An append that waits for its verdict.
 pub(crate) struct Queued {
@@ -67,6 +77,7 @@ pub(crate) struct Batcher {
     pub changed: CancellationToken,
     pub connection: Option<PgConnection>,
     pub counters: Counters,
+    pub known: Known,
     /// Left over from the last batch: a stream occurs once in a batch.
     pub held_back: Vec<Queued>,
 }
@@ -89,7 +100,7 @@ enum BatchError {
     Lost(Option<sqlx::Error>),
 }
 
-/// The row that `append_events` returns.
+/// The row that `append_batch` returns.
 #[derive(FromRow)]
 struct Outcome {
     last_position: Option<i64>,
@@ -186,7 +197,10 @@ impl Batcher {
             None => connect(&self.options, self.config.connect_timeout).await.map_err(BatchError::Unreachable)?,
         };
         let hint = self.wake.reached();
-        let call = call(&mut connection, batch, hint);
+        let streams = sorted_streams(batch);
+        let vouched =
+            self.known.vouch(hint, streams.iter().map(|(_, stream)| (&stream.stream_id, stream.expected_version)));
+        let call = call(&mut connection, batch, &streams, hint, &vouched);
         let Ok(outcome) = tokio::time::timeout(self.config.statement_timeout, call).await else {
             return Err(BatchError::Lost(None)); // the connection is dropped: its transaction ends one way or the other
         };
@@ -200,6 +214,11 @@ impl Batcher {
             Err(error) => match error.as_database_error().map(|error| error.code().unwrap_or_default().into_owned()) {
                 // Deadlock, serialisation failure, lock timeout.
                 Some(code) if ["40P01", "40001", "55P03"].contains(&code.as_str()) => {
+                    self.connection = Some(connection);
+                    Err(BatchError::Repeat(error))
+                }
+                Some(code) if code == LOOK_AGAIN => {
+                    self.known.forget();
                     self.connection = Some(connection);
                     Err(BatchError::Repeat(error))
                 }
@@ -233,6 +252,9 @@ impl Batcher {
     fn answer(&self, batch: Vec<Queued>, outcome: &Outcome) {
         events::crash::point("append.before-answer");
         let stale = stale_appends(&batch, outcome);
+        if let Some(before) = outcome.last_position {
+            self.remember(Position(before), &batch, &stale);
+        }
         let mut last = outcome.last_position.unwrap_or_default();
         let verdicts = batch.into_iter().zip(stale).map(|(queued, stale)| {
             let verdict = match (stale, outcome.recorded) {
@@ -253,6 +275,24 @@ impl Batcher {
         }
         for (reply, verdict) in verdicts {
             let _ = reply.send(verdict); // a caller that went away asks again with its command id
+        }
+    }
+
+    /// Keeps the versions to which a batch led whose events stand after `before`.
+    fn remember(&self, before: Position, batch: &[Queued], stale: &[Option<StoreError>]) {
+        let streams =
+            batch.iter().zip(stale).filter(|(_, stale)| stale.is_none()).flat_map(|(queued, _)| &queued.append.streams);
+        let versions: Vec<_> = streams
+            .clone()
+            .map(|stream| {
+                let events = StreamVersion::try_from(stream.events.len()).expect("a batch is bounded");
+                (stream.stream_id.clone(), stream.expected_version + events, events)
+            })
+            .collect();
+        let last = before.0 + versions.iter().map(|(.., events)| events).sum::<i64>();
+        if let Some(event) = streams.flat_map(|stream| &stream.events).last() {
+            let versions = versions.into_iter().map(|(stream, version, _)| (stream, version)).collect();
+            self.known.add(Written { before, last: Position(last), last_event: event.event_id, versions });
         }
     }
 
@@ -359,60 +399,92 @@ fn stale_appends(batch: &[Queued], outcome: &Outcome) -> Vec<Option<StoreError>>
     let mut stale: Vec<_> = batch.iter().map(|_| None).collect();
     for (&number, &actual) in outcome.stale_streams.iter().zip(&outcome.stale_versions) {
         let index = usize::try_from(number - 1).expect("the function numbers streams from 1");
-        let (append, stream_id, expected) = sorted[index];
-        let stream = stream_id.clone();
+        let (append, StreamAppend { stream_id, expected_version, .. }) = sorted[index];
+        let (stream, expected) = (stream_id.clone(), *expected_version);
         stale[append] = Some(StoreError::WrongExpectedVersion { stream, expected, actual });
     }
     stale
 }
 
-/// The streams of the batch in the order of locking, each with its append's number and its expected version.
-fn sorted_streams(batch: &[Queued]) -> Vec<(usize, &StreamId, StreamVersion)> {
-    let streams = batch.iter().enumerate().flat_map(|(number, queued)| {
-        queued.append.streams.iter().map(move |stream| (number, &stream.stream_id, stream.expected_version))
-    });
-    let mut streams: Vec<_> = streams.collect();
-    streams.sort_unstable_by(|a, b| a.1.cmp(b.1));
+/// The streams of the batch in the order of the append, each with its append's number.
+fn streams_of(batch: &[Queued]) -> impl Iterator<Item = (usize, &StreamAppend)> {
+    let appends = batch.iter().enumerate();
+    appends.flat_map(|(number, queued)| queued.append.streams.iter().map(move |stream| (number, stream)))
+}
+
+/// The same in the order of the function.
+fn sorted_streams(batch: &[Queued]) -> Vec<(usize, &StreamAppend)> {
+    let mut streams: Vec<_> = streams_of(batch).collect();
+    streams.sort_unstable_by(|a, b| a.1.stream_id.cmp(&b.1.stream_id));
     streams
 }
 
+/// JSON as it stands, which the server checks as it comes in.
+struct Json<'a>(&'a str);
+
+impl Type<Postgres> for Json<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(114))
+    }
+}
+
+impl PgHasArrayType for Json<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(199))
+    }
+}
+
+impl<'q> Encode<'q, Postgres> for Json<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+}
+
 /// Flattens the batch into the function's arrays. Numbers are bounded by the batch, so they fit.
-async fn call(connection: &mut PgConnection, batch: &[Queued], hint: Position) -> Result<Outcome, sqlx::Error> {
+async fn call(
+    connection: &mut PgConnection,
+    batch: &[Queued],
+    streams: &[(usize, &StreamAppend)],
+    hint: Position,
+    vouched: &Vouched,
+) -> Result<Outcome, sqlx::Error> {
     let number = |number: usize| i32::try_from(number).expect("a batch is bounded");
-    let mut streams: Vec<_> =
-        batch.iter().enumerate().flat_map(|(n, queued)| queued.append.streams.iter().map(move |s| (n, s))).collect();
-    let events: Vec<_> = streams
-        .iter()
-        .flat_map(|&(n, stream)| stream.events.iter().zip(stream.expected_version + 1..).map(move |e| (n, stream, e)))
+    let look: Vec<_> = vouched.look.iter().map(|&n| streams[n].1).collect();
+    let events: Vec<_> = streams_of(batch)
+        .flat_map(|(n, stream)| stream.events.iter().zip(stream.expected_version + 1..).map(move |e| (n, stream, e)))
         .collect();
-    let commands = streams.iter().flat_map(|&(n, stream)| {
-        stream.commands.iter().map(move |&(id, version)| (n, stream.stream_id.as_str(), id, version))
+    let commands = streams_of(batch).flat_map(|(n, stream)| {
+        stream.commands.iter().map(move |&(id, version)| (stream.stream_id.as_str(), id.0, n, version))
     });
     // A key stands beside the commands of the streams, under its category: there it can stand once.
     let keys = batch.iter().enumerate();
-    let keys = keys.flat_map(|(n, queued)| queued.append.keys.iter().map(move |&(category, id)| (n, category, id, 0)));
-    let commands: Vec<_> = commands.chain(keys).collect();
-    streams.sort_unstable_by(|a, b| a.1.stream_id.cmp(&b.1.stream_id));
-    let counts: Vec<_> = streams.iter().map(|(_, s)| i64::try_from(s.events.len()).expect("bounded")).collect();
+    let keys =
+        keys.flat_map(|(n, queued)| queued.append.keys.iter().map(move |&(category, id)| (category, id.0, n, 0)));
+    let mut commands: Vec<_> = commands.chain(keys).collect();
+    commands.sort_unstable();
     sqlx::query_as(
-        "SELECT * FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        "SELECT * FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     )
     .bind(hint.0)
+    .bind(vouched.at.0)
+    .bind(vouched.event)
     .bind(streams.iter().map(|(_, s)| s.stream_id.as_str()).collect::<Vec<_>>())
     .bind(streams.iter().map(|(n, _)| number(*n)).collect::<Vec<_>>())
     .bind(streams.iter().map(|(_, s)| s.expected_version).collect::<Vec<_>>())
-    .bind(counts)
+    .bind(look.iter().map(|s| s.stream_id.as_str()).collect::<Vec<_>>())
+    .bind(look.iter().map(|s| s.expected_version).collect::<Vec<_>>())
     .bind(events.iter().map(|(n, ..)| number(*n)).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, s, _)| s.stream_id.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, _, (_, version))| *version).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, _, (event, _))| event.event_id).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, _, (event, _))| event.event_type).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, _, (event, _))| event.schema_version).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| event.payload.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| event.metadata.as_str()).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(n, ..)| number(*n)).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(_, stream, ..)| *stream).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(_, _, id, _)| id.0).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, _, (event, _))| Json(&event.payload)).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, _, (event, _))| Json(&event.metadata)).collect::<Vec<_>>())
+    .bind(commands.iter().map(|(.., n, _)| number(*n)).collect::<Vec<_>>())
+    .bind(commands.iter().map(|(stream, ..)| *stream).collect::<Vec<_>>())
+    .bind(commands.iter().map(|(_, id, ..)| *id).collect::<Vec<_>>())
     .bind(commands.iter().map(|(.., version)| *version).collect::<Vec<_>>())
     .fetch_one(connection)
     .await

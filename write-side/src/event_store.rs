@@ -26,6 +26,7 @@ use crate::{
     Aggregate, Append, Appended, StoreError, Traffic,
     batcher::{self, Batcher, Claim, Queued, history_changed},
     command_handler::Answered,
+    known::Known,
     traffic::Counters,
 };
 
@@ -175,6 +176,7 @@ impl EventStore {
         let (sender, receiver) = mpsc::channel(config.queue);
         let queue = Arc::new(Mutex::new(receiver));
         let (changed, busy, counters) = (CancellationToken::new(), Arc::<AtomicUsize>::default(), Counters::default());
+        let known = Known::default();
         let mut batchers = Vec::new();
         for _ in 0..=config.batchers {
             let connecting = batcher::connect(&options, config.connect_timeout).await;
@@ -188,6 +190,7 @@ impl EventStore {
                 changed: changed.clone(),
                 connection: Some(connection),
                 counters: counters.clone(),
+                known: known.clone(),
                 held_back: Vec::new(),
             });
         }

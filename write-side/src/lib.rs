@@ -10,6 +10,7 @@ mod decider;
 pub mod domain;
 mod event_store;
 pub mod http;
+mod known;
 mod maintainer;
 mod price_list;
 mod traffic;
