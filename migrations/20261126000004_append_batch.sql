@@ -22,6 +22,10 @@ SET LOCAL lock_timeout = '5s';
 -- A version belongs to one event because appends to a stream wait for each other: each holds the lock on the stream's name from before
 -- it looks at the last version until it has committed the next one. Nothing is updated: under an old snapshot (a dump, a report), dead
 -- versions of a row that moves with every append would pile up and slow all of them.
+--
+-- Plans are made once, maybe while the tables are empty, and must be good when they are full: a version is found at the end of the index
+-- by stream, never by sorting what another index or a scan gives. The caller's session says so once (plan_cache_mode =
+-- force_generic_plan, and off: jit, enable_seqscan, enable_bitmapscan, enable_sort); said by the function, it would cost each call.
 CREATE FUNCTION append_batch(
     p_hint            bigint,    p_known           bigint,    p_known_event    uuid,
     p_stream_ids      text[],    p_stream_appends  integer[], p_expected       bigint[],
@@ -31,10 +35,7 @@ CREATE FUNCTION append_batch(
     p_command_appends integer[], p_command_streams text[],    p_command_ids    uuid[],   p_command_versions bigint[],
     OUT last_position bigint, OUT recorded timestamptz, OUT stale_streams integer[], OUT stale_versions bigint[]
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
--- Plans are made once, maybe while the tables are empty, and must be good when they are full: a version is found at the end of the index
--- by stream, never by sorting what another index or a scan gives.
-SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     -- Versions are looked for in so many of the last positions first: one or two partitions.
     c_recent   CONSTANT bigint := 5000000;
@@ -156,7 +157,63 @@ BEGIN
     END IF;
 END $$;
 
--- The same for who remembers nothing: every version is looked for, and commands come in any order.
+-- One event of one stream, new or vouched for, with its command (NULL: none): what append_batch does, for who is alone and waits for it.
+-- Returns the same row. Raises the same, and WB003 also where a new stream is there already.
+CREATE FUNCTION append_one(
+    p_hint bigint, p_known bigint, p_known_event uuid, p_stream_id text, p_expected bigint,
+    p_event_id uuid, p_event_type text, p_schema_version smallint, p_payload json, p_metadata json, p_command_id uuid,
+    OUT last_position bigint, OUT recorded timestamptz, OUT stale_streams integer[], OUT stale_versions bigint[]
+)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    c_since   CONSTANT bigint := 2000;
+    v_locked  text;
+    v_last_at timestamptz;
+    v_event   uuid;
+BEGIN
+    stale_streams := '{}';
+    stale_versions := '{}';
+    v_locked := pg_advisory_xact_lock(hashtextextended(p_stream_id, 0));
+    IF p_expected = 0 THEN
+        INSERT INTO streams (stream_id, since_position) VALUES (p_stream_id, p_hint) ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'stream % is not new', p_stream_id USING ERRCODE = 'WB003';
+        END IF;
+    END IF;
+    IF p_command_id IS NOT NULL THEN
+        INSERT INTO commands (stream_id, command_id, stream_version) VALUES (p_stream_id, p_command_id, p_expected + 1);
+    END IF;
+
+    PERFORM FROM log_head FOR UPDATE;
+    SELECT e.position, e.recorded_at, e.event_id INTO last_position, v_last_at, v_event
+    FROM events AS e WHERE e.position >= p_hint ORDER BY e.position DESC LIMIT 1;
+    IF NOT FOUND THEN
+        IF p_hint > 0 THEN
+            PERFORM raise_history_changed(p_hint);
+        END IF;
+        last_position := 0;
+    END IF;
+    recorded := greatest(clock_timestamp(), v_last_at);
+    IF p_expected > 0 THEN
+        IF last_position > p_known THEN
+            IF last_position > p_known + c_since OR EXISTS (
+                SELECT FROM (SELECT stream_id FROM events WHERE position > p_known ORDER BY position LIMIT c_since) AS e
+                WHERE e.stream_id = p_stream_id
+            ) THEN
+                RAISE EXCEPTION 'stream % may have got an event after position %', p_stream_id, p_known USING ERRCODE = 'WB003';
+            END IF;
+            SELECT event_id INTO v_event FROM events WHERE position = p_known;
+        END IF;
+        IF v_event IS DISTINCT FROM p_known_event THEN
+            PERFORM raise_history_changed(p_known);
+        END IF;
+    END IF;
+
+    INSERT INTO events (position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at)
+    VALUES (last_position + 1, p_stream_id, p_expected + 1, p_event_id, p_event_type, p_schema_version, p_payload, p_metadata, recorded);
+END $$;
+
+-- append_batch for who remembers nothing: every version is looked for, and commands come in any order.
 CREATE OR REPLACE FUNCTION append_events(
     p_hint            bigint,
     p_stream_ids      text[], p_stream_appends  integer[], p_expected        bigint[], p_event_counts    bigint[],
@@ -165,7 +222,8 @@ CREATE OR REPLACE FUNCTION append_events(
     p_command_appends integer[], p_command_streams text[], p_command_ids     uuid[],   p_command_versions bigint[],
     OUT last_position bigint, OUT recorded timestamptz, OUT stale_streams integer[], OUT stale_versions bigint[]
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
     v_look_streams  text[];
     v_look_versions bigint[];
@@ -184,5 +242,5 @@ BEGIN
     ) AS b;
 END $$;
 
-REVOKE ALL ON FUNCTION append_batch FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION append_batch TO waybill_service;
+REVOKE ALL ON FUNCTION append_batch, append_one FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION append_batch, append_one TO waybill_service;

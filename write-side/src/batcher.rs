@@ -9,15 +9,10 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
 use events::{LogError, LogId, LogPosition, Position, StreamId, StreamVersion, Wake};
 use sqlx::{
-    Connection, Encode, FromRow, PgConnection, Postgres, Type,
-    encode::IsNull,
-    error::BoxDynError,
-    postgres::{
-        PgArgumentBuffer, PgConnectOptions, PgDatabaseError, PgHasArrayType, PgSeverity, PgTypeInfo, types::Oid,
-    },
+    Connection, PgConnection,
+    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
 };
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -27,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Append, Appended, StoreConfig, StoreError, StreamAppend,
-    known::{Known, Vouched, Written},
+    append_sql::{self, Outcome, sorted_streams},
+    known::{Known, Written},
     traffic::Counters,
 };
 
@@ -86,6 +82,8 @@ pub(crate) struct Batcher {
 enum BatchError {
     /// A deadlock, a serialisation failure or a lock timeout: the same batch may pass now.
     Repeat(sqlx::Error),
+    /// What this process thought that it knew of the batch's streams may be old: the same batch may pass when they are looked for.
+    LookAgain(sqlx::Error),
     /// The server refused a statement; one of the appends is to blame.
     Refused(sqlx::Error),
     /// A key of the append was given before, in the same category.
@@ -98,15 +96,6 @@ enum BatchError {
     HistoryChanged { reached: Position },
     /// Sent, and no answer.
     Lost(Option<sqlx::Error>),
-}
-
-/// The row that `append_batch` returns.
-#[derive(FromRow)]
-struct Outcome {
-    last_position: Option<i64>,
-    recorded: Option<DateTime<Utc>>,
-    stale_streams: Vec<i32>,
-    stale_versions: Vec<i64>,
 }
 
 impl Batcher {
@@ -173,10 +162,14 @@ impl Batcher {
 
     /// One call of the append function; repeats where only the moment was wrong.
     async fn commit(&mut self, batch: &[Queued]) -> Result<Outcome, BatchError> {
-        let (mut repeats, started) = (0, Instant::now());
+        let (mut repeats, mut sure, started) = (0, true, Instant::now());
         loop {
             let patient = repeats < REPEATS && started.elapsed() < self.config.statement_timeout;
-            match self.commit_once(batch).await {
+            match self.commit_once(batch, sure).await {
+                Err(BatchError::LookAgain(_)) if sure => {
+                    self.known.forget();
+                    sure = false;
+                }
                 Err(BatchError::Repeat(error)) if patient => {
                     tracing::debug!(%error, "the batch is repeated");
                     repeats += 1;
@@ -191,16 +184,15 @@ impl Batcher {
         }
     }
 
-    async fn commit_once(&mut self, batch: &[Queued]) -> Result<Outcome, BatchError> {
+    /// Unless this process is `sure` of what it knows, every version is looked for.
+    async fn commit_once(&mut self, batch: &[Queued], sure: bool) -> Result<Outcome, BatchError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.options, self.config.connect_timeout).await.map_err(BatchError::Unreachable)?,
         };
         let hint = self.wake.reached();
-        let streams = sorted_streams(batch);
-        let vouched =
-            self.known.vouch(hint, streams.iter().map(|(_, stream)| (&stream.stream_id, stream.expected_version)));
-        let call = call(&mut connection, batch, &streams, hint, &vouched);
+        let known = if sure { &self.known } else { &Known::default() };
+        let call = append_sql::append(&mut connection, batch, hint, known);
         let Ok(outcome) = tokio::time::timeout(self.config.statement_timeout, call).await else {
             return Err(BatchError::Lost(None)); // the connection is dropped: its transaction ends one way or the other
         };
@@ -218,9 +210,8 @@ impl Batcher {
                     Err(BatchError::Repeat(error))
                 }
                 Some(code) if code == LOOK_AGAIN => {
-                    self.known.forget();
                     self.connection = Some(connection);
-                    Err(BatchError::Repeat(error))
+                    Err(BatchError::LookAgain(error))
                 }
                 // The log ends before what this process has committed: its server was restored, or a standby lacked it.
                 Some(code) if code == HISTORY_CHANGED => Err(BatchError::HistoryChanged { reached: hint }),
@@ -303,6 +294,7 @@ impl Batcher {
             BatchError::HistoryChanged { reached } => (Failure::HistoryChanged(reached), None),
             BatchError::KeyTaken => (Failure::KeyTaken, None),
             BatchError::Repeat(source)
+            | BatchError::LookAgain(source)
             | BatchError::Refused(source)
             | BatchError::Unfit(source)
             | BatchError::Unreachable(source) => (Failure::Definite, Some(source)),
@@ -404,90 +396,6 @@ fn stale_appends(batch: &[Queued], outcome: &Outcome) -> Vec<Option<StoreError>>
         stale[append] = Some(StoreError::WrongExpectedVersion { stream, expected, actual });
     }
     stale
-}
-
-/// The streams of the batch in the order of the append, each with its append's number.
-fn streams_of(batch: &[Queued]) -> impl Iterator<Item = (usize, &StreamAppend)> {
-    let appends = batch.iter().enumerate();
-    appends.flat_map(|(number, queued)| queued.append.streams.iter().map(move |stream| (number, stream)))
-}
-
-/// The same in the order of the function.
-fn sorted_streams(batch: &[Queued]) -> Vec<(usize, &StreamAppend)> {
-    let mut streams: Vec<_> = streams_of(batch).collect();
-    streams.sort_unstable_by(|a, b| a.1.stream_id.cmp(&b.1.stream_id));
-    streams
-}
-
-/// JSON as it stands, which the server checks as it comes in.
-struct Json<'a>(&'a str);
-
-impl Type<Postgres> for Json<'_> {
-    fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_oid(Oid(114))
-    }
-}
-
-impl PgHasArrayType for Json<'_> {
-    fn array_type_info() -> PgTypeInfo {
-        PgTypeInfo::with_oid(Oid(199))
-    }
-}
-
-impl<'q> Encode<'q, Postgres> for Json<'_> {
-    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        buffer.extend_from_slice(self.0.as_bytes());
-        Ok(IsNull::No)
-    }
-}
-
-/// Flattens the batch into the function's arrays. Numbers are bounded by the batch, so they fit.
-async fn call(
-    connection: &mut PgConnection,
-    batch: &[Queued],
-    streams: &[(usize, &StreamAppend)],
-    hint: Position,
-    vouched: &Vouched,
-) -> Result<Outcome, sqlx::Error> {
-    let number = |number: usize| i32::try_from(number).expect("a batch is bounded");
-    let look: Vec<_> = vouched.look.iter().map(|&n| streams[n].1).collect();
-    let events: Vec<_> = streams_of(batch)
-        .flat_map(|(n, stream)| stream.events.iter().zip(stream.expected_version + 1..).map(move |e| (n, stream, e)))
-        .collect();
-    let commands = streams_of(batch).flat_map(|(n, stream)| {
-        stream.commands.iter().map(move |&(id, version)| (stream.stream_id.as_str(), id.0, n, version))
-    });
-    // A key stands beside the commands of the streams, under its category: there it can stand once.
-    let keys = batch.iter().enumerate();
-    let keys =
-        keys.flat_map(|(n, queued)| queued.append.keys.iter().map(move |&(category, id)| (category, id.0, n, 0)));
-    let mut commands: Vec<_> = commands.chain(keys).collect();
-    commands.sort_unstable();
-    sqlx::query_as(
-        "SELECT * FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
-    )
-    .bind(hint.0)
-    .bind(vouched.at.0)
-    .bind(vouched.event)
-    .bind(streams.iter().map(|(_, s)| s.stream_id.as_str()).collect::<Vec<_>>())
-    .bind(streams.iter().map(|(n, _)| number(*n)).collect::<Vec<_>>())
-    .bind(streams.iter().map(|(_, s)| s.expected_version).collect::<Vec<_>>())
-    .bind(look.iter().map(|s| s.stream_id.as_str()).collect::<Vec<_>>())
-    .bind(look.iter().map(|s| s.expected_version).collect::<Vec<_>>())
-    .bind(events.iter().map(|(n, ..)| number(*n)).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, s, _)| s.stream_id.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (_, version))| *version).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| event.event_id).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| event.event_type).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| event.schema_version).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| Json(&event.payload)).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| Json(&event.metadata)).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(.., n, _)| number(*n)).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(stream, ..)| *stream).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(_, id, ..)| *id).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(.., version)| *version).collect::<Vec<_>>())
-    .fetch_one(connection)
-    .await
 }
 
 fn halves(mut batch: Vec<Queued>, error: &sqlx::Error) -> [Vec<Queued>; 2] {

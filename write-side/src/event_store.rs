@@ -171,6 +171,10 @@ impl EventStore {
             ("synchronous_commit", "on"),
             ("plan_cache_mode", "force_generic_plan"),
             ("jit", "off"),
+            // As `append_batch` and `append_one` ask of their callers.
+            ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
+            ("enable_sort", "off"),
             ("default_transaction_isolation", "read\\ committed"),
         ]);
         let (sender, receiver) = mpsc::channel(config.queue);

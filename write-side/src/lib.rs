@@ -3,6 +3,7 @@
 //! Depends on `events` alone; whoever derives anything from what is written here reads the log.
 
 mod append;
+mod append_sql;
 mod batcher;
 mod command_handler;
 mod context;
