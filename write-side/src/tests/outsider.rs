@@ -20,7 +20,9 @@ impl Outsider {
     /// Where the event stands, or the version that the stream is at instead.
     pub(super) async fn append(&mut self, name: &str, expected: StreamVersion) -> Result<Position, StreamVersion> {
         loop {
-            let append = sqlx::query_as(APPEND).bind(stream(name).to_string()).bind(expected);
+            let append = sqlx::query_as::<_, (Option<i64>, Vec<StreamVersion>)>(APPEND)
+                .bind(stream(name).to_string())
+                .bind(expected);
             match append.fetch_one(&mut self.0).await {
                 Ok((position, stale)) => return told(position, &stale),
                 Err(error) => {
