@@ -26,17 +26,21 @@ pub(crate) struct Outcome {
     pub stale_versions: Vec<i64>,
 }
 
-/// Appends the batch to a log that has reached `hint`, by the function that does least.
+/// Appends the batch to a log that has reached `hint`, by the function that does least; unless something is `known`, by the one that
+/// judges for itself.
 pub(crate) async fn append(
     connection: &mut PgConnection,
     batch: &[Queued],
     hint: Position,
-    known: &Known,
+    known: Option<&Known>,
 ) -> Result<Outcome, sqlx::Error> {
     let streams = sorted_streams(batch);
-    let vouched = known.vouch(hint, streams.iter().map(|(_, stream)| (&stream.stream_id, stream.expected_version)));
+    let vouched = known
+        .cloned()
+        .unwrap_or_default()
+        .vouch(hint, streams.iter().map(|(_, stream)| (&stream.stream_id, stream.expected_version)));
     match lonely(batch) {
-        Some((stream, event, command)) if vouched.look.is_empty() => {
+        Some((stream, event, command)) if known.is_some() && vouched.look.is_empty() => {
             append_one(connection, stream, event, command, hint, &vouched).await
         }
         _ => append_batch(connection, batch, &streams, hint, &vouched).await,

@@ -191,7 +191,7 @@ impl Batcher {
             None => connect(&self.options, self.config.connect_timeout).await.map_err(BatchError::Unreachable)?,
         };
         let hint = self.wake.reached();
-        let known = if sure { &self.known } else { &Known::default() };
+        let known = sure.then_some(&self.known);
         let call = append_sql::append(&mut connection, batch, hint, known);
         let Ok(outcome) = tokio::time::timeout(self.config.statement_timeout, call).await else {
             return Err(BatchError::Lost(None)); // the connection is dropped: its transaction ends one way or the other

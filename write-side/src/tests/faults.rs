@@ -385,3 +385,13 @@ async fn thirty_two_outside_writers_beside_the_store_agree_with_it_on_every_vers
     writers.join_all().await;
     assert_eq!(assert_whole(&fixture).await, 32 * 20);
 }
+
+#[tokio::test]
+async fn a_single_append_to_a_stream_that_is_not_new_is_told_its_version() {
+    let fixture = Fixture::new().await;
+    append_one(&fixture.store, "a", 0).await.unwrap();
+    let stale = append_one(&fixture.store, "a", 0).await;
+    assert!(matches!(stale, Err(StoreError::WrongExpectedVersion { actual: 1, .. })), "{stale:?}");
+    append_one(&fixture.store, "a", 1).await.unwrap();
+    assert_eq!(assert_whole(&fixture).await, 2);
+}
