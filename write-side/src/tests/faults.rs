@@ -48,7 +48,7 @@ async fn an_answer_lost_after_the_commit_is_found_by_its_command_id_and_nothing_
     for n in 1..=20_u128 {
         let id = OrderId(Uuid::from_u128(n));
         // On a new connection, the first answer is the one to the statement's preparation.
-        append_one(&cut, "prepared", i64::try_from(n).unwrap() - 1).await.unwrap();
+        append_one(&cut, &format!("prepared-{n}"), 0).await.unwrap();
         proxy.lose_answers(1);
         let placed = create::<Order>(&cut, &id.stream(), place(id), &context(command(&n.to_string()))).await.unwrap();
         assert_eq!((placed.version, proxy.lost()), (1, usize::try_from(n).unwrap()));
