@@ -1,22 +1,17 @@
 //! `append`: 256 callers, each appends one event at a time to its own streams and waits for the commit.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use events::{Ids, StreamId, StreamVersion, SystemIds};
-use hdrhistogram::Histogram;
 use sqlx::PgConnection;
 use tokio::task::JoinSet;
 use uuid::Uuid;
-use write_side::{Append, EventStore, StreamAppend};
+use write_side::{Append, EventStore, StoreConfig, StreamAppend};
 
 use super::{
     Effort, Round, Spec,
     log::{LogUnderTest, Sample, stream},
-    plot,
 };
 
 pub(super) const SPEC: Spec = Spec {
@@ -34,8 +29,8 @@ const STREAMS: usize = 10_000;
 const LIMIT_CONNECTIONS: usize = 2;
 const LIMIT_BATCH: usize = 256;
 
-pub(super) async fn run(effort: Effort, folder: Option<&Path>, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Round>> {
-    let log = LogUnderTest::start(effort.store).await?;
+pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Round>> {
+    let log = LogUnderTest::start(StoreConfig::default()).await?;
     log.make_limit_table().await?;
     let mut appender = Appender::new();
     let mut limit = Limit::new(&log).await?;
@@ -51,9 +46,6 @@ pub(super) async fn run(effort: Effort, folder: Option<&Path>, progress: &impl F
         progress(&format!("round {number}: limit {:.0}, ours {:.0} {}", round.limit, round.ours, SPEC.unit));
         rounds.push(round);
     }
-    if let Some(folder) = folder {
-        plot::write_histogram(SPEC.name, &[("ours", &appender.waits)], folder)?;
-    }
     log.stop().await;
     Ok(rounds)
 }
@@ -62,8 +54,6 @@ pub(super) async fn run(effort: Effort, folder: Option<&Path>, progress: &impl F
 pub(super) struct Appender {
     callers: Vec<Vec<(StreamId, StreamVersion)>>,
     sample: Sample,
-    /// From each append to its answer.
-    waits: Histogram<u64>,
 }
 
 impl Appender {
@@ -77,7 +67,7 @@ impl Appender {
         for number in 0..STREAMS {
             callers[number % IN_FLIGHT].push((stream(first + number), 0));
         }
-        Self { callers, sample: Sample::new(), waits: plot::histogram() }
+        Self { callers, sample: Sample::new() }
     }
 
     /// Events a second.
@@ -87,27 +77,25 @@ impl Appender {
         for mut streams in std::mem::take(&mut self.callers) {
             let (store, sample) = (store.clone(), self.sample.clone());
             running.spawn(async move {
-                let mut waits = plot::histogram();
+                let mut appended = 0_u64;
                 'time: loop {
                     for (stream, version) in &mut streams {
-                        let from = Instant::now();
-                        if from.duration_since(started) >= duration {
+                        if started.elapsed() >= duration {
                             break 'time;
                         }
                         append_one(&store, &sample, stream, *version).await?;
                         *version += 1;
-                        plot::record(&mut waits, from.elapsed());
+                        appended += 1;
                     }
                 }
-                anyhow::Ok((streams, waits))
+                anyhow::Ok((streams, appended))
             });
         }
         let mut all = 0;
         while let Some(done) = running.join_next().await {
-            let (streams, waits) = done.context("a caller broke off")??;
+            let (streams, appended) = done.context("a caller broke off")??;
             self.callers.push(streams);
-            all += waits.len();
-            self.waits.add(&waits)?;
+            all += appended;
         }
         Ok(all as f64 / started.elapsed().as_secs_f64())
     }

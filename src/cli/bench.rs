@@ -3,10 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use super::output;
-use crate::{
-    bench::{Bench, Effort, Report},
-    config::Config,
-};
+use crate::bench::{Bench, Effort, Report};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,17 +26,13 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-pub(super) async fn run(config: Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     let Some(bench) = args.name.filter(|_| !args.list) else {
         list(json);
         return Ok(ExitCode::SUCCESS);
     };
-    let effort = Effort {
-        rounds: args.rounds.into(),
-        duration: Duration::from_secs(args.seconds.into()),
-        events: args.events,
-        store: config.store,
-    };
+    let effort =
+        Effort { rounds: args.rounds.into(), duration: Duration::from_secs(args.seconds.into()), events: args.events };
     let report = bench.run(effort, Some(&args.out), |round| output::note(round)).await?;
     show(&report);
     if json {
