@@ -1,17 +1,22 @@
 //! `append`: 256 callers, each appends one event at a time to its own streams and waits for the commit.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use events::{Ids, StreamId, StreamVersion, SystemIds};
+use hdrhistogram::Histogram;
 use sqlx::PgConnection;
 use tokio::task::JoinSet;
 use uuid::Uuid;
-use write_side::{Append, EventStore, StoreConfig, StreamAppend};
+use write_side::{Append, EventStore, StreamAppend};
 
 use super::{
     Effort, Round, Spec,
     log::{LogUnderTest, Sample, stream},
+    plot,
 };
 
 pub(super) const SPEC: Spec = Spec {
@@ -29,8 +34,8 @@ const STREAMS: usize = 10_000;
 const LIMIT_CONNECTIONS: usize = 2;
 const LIMIT_BATCH: usize = 256;
 
-pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Round>> {
-    let log = LogUnderTest::start(StoreConfig::default()).await?;
+pub(super) async fn run(effort: Effort, folder: Option<&Path>, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Round>> {
+    let log = LogUnderTest::start(effort.store).await?;
     log.make_limit_table().await?;
     let mut appender = Appender::new();
     let mut limit = Limit::new(&log).await?;
@@ -46,6 +51,9 @@ pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Res
         progress(&format!("round {number}: limit {:.0}, ours {:.0} {}", round.limit, round.ours, SPEC.unit));
         rounds.push(round);
     }
+    if let Some(folder) = folder {
+        plot::write_histogram(SPEC.name, &[("ours", &appender.waits)], folder)?;
+    }
     log.stop().await;
     Ok(rounds)
 }
@@ -54,6 +62,8 @@ pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Res
 pub(super) struct Appender {
     callers: Vec<Vec<(StreamId, StreamVersion)>>,
     sample: Sample,
+    /// From each append to its answer.
+    waits: Histogram<u64>,
 }
 
 impl Appender {
@@ -67,7 +77,7 @@ impl Appender {
         for number in 0..STREAMS {
             callers[number % IN_FLIGHT].push((stream(first + number), 0));
         }
-        Self { callers, sample: Sample::new() }
+        Self { callers, sample: Sample::new(), waits: plot::histogram() }
     }
 
     /// Events a second.
@@ -77,25 +87,27 @@ impl Appender {
         for mut streams in std::mem::take(&mut self.callers) {
             let (store, sample) = (store.clone(), self.sample.clone());
             running.spawn(async move {
-                let mut appended = 0_u64;
+                let mut waits = plot::histogram();
                 'time: loop {
                     for (stream, version) in &mut streams {
-                        if started.elapsed() >= duration {
+                        let from = Instant::now();
+                        if from.duration_since(started) >= duration {
                             break 'time;
                         }
                         append_one(&store, &sample, stream, *version).await?;
                         *version += 1;
-                        appended += 1;
+                        plot::record(&mut waits, from.elapsed());
                     }
                 }
-                anyhow::Ok((streams, appended))
+                anyhow::Ok((streams, waits))
             });
         }
         let mut all = 0;
         while let Some(done) = running.join_next().await {
-            let (streams, appended) = done.context("a caller broke off")??;
+            let (streams, waits) = done.context("a caller broke off")??;
             self.callers.push(streams);
-            all += appended;
+            all += waits.len();
+            self.waits.add(&waits)?;
         }
         Ok(all as f64 / started.elapsed().as_secs_f64())
     }

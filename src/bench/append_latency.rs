@@ -1,14 +1,10 @@
 //! `append-latency`: one caller, one event, nothing else running.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Instant};
 
 use events::{Ids, SystemIds};
 use hdrhistogram::Histogram;
 use sqlx::PgConnection;
-use write_side::StoreConfig;
 
 use super::{
     Effort, Round, Spec,
@@ -28,29 +24,29 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 pub(super) async fn run(effort: Effort, folder: Option<&Path>, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Round>> {
-    let log = LogUnderTest::start(StoreConfig::default()).await?;
+    let log = LogUnderTest::start(effort.store).await?;
     log.make_limit_table().await?;
     let mut connection = log.connection().await?;
     let sample = Sample::new();
     let (mut next, mut version) = (1_i64, 0_i64);
-    let mut all = [new_histogram(), new_histogram()];
+    let mut all = [plot::histogram(), plot::histogram()];
     let mut rounds = Vec::new();
     // The first round warms up and is not counted.
     for number in 0..=effort.rounds {
         let duration = if number == 0 { effort.duration / 4 } else { effort.duration };
-        let (mut limit, mut ours) = (new_histogram(), new_histogram());
+        let (mut limit, mut ours) = (plot::histogram(), plot::histogram());
         let started = Instant::now();
         while started.elapsed() < duration {
             let from = Instant::now();
             insert_one(&mut connection, &sample, next).await?;
-            record(&mut limit, from.elapsed());
+            plot::record(&mut limit, from.elapsed());
             next += 1;
         }
         let started = Instant::now();
         while started.elapsed() < duration {
             let from = Instant::now();
             append_one(&log.store, &sample, &stream(0), version).await?;
-            record(&mut ours, from.elapsed());
+            plot::record(&mut ours, from.elapsed());
             version += 1;
         }
         if number == 0 {
@@ -80,15 +76,6 @@ fn round(limit: &Histogram<u64>, ours: &Histogram<u64>) -> Round {
     let (limit_p99, ours_p99) = (at(limit, 0.99), at(ours, 0.99));
     let more = vec![("limit_p99", limit_p99), ("ours_p99", ours_p99), ("ratio_p99", limit_p99 / ours_p99)];
     Round { limit: at(limit, 0.5), ours: at(ours, 0.5), more }
-}
-
-/// Microseconds, up to a minute.
-fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_max(60_000_000, 3).expect("the bounds are well-formed")
-}
-
-fn record(histogram: &mut Histogram<u64>, took: Duration) {
-    histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
 }
 
 async fn insert_one(connection: &mut PgConnection, sample: &Sample, position: i64) -> anyhow::Result<()> {

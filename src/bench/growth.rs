@@ -1,7 +1,5 @@
 //! `growth`: does the log stay as fast as it grows? `append` and `read` at 1 M and 10 M events, against `append` at 0.
 
-use write_side::StoreConfig;
-
 use super::{
     Effort, Round, Spec,
     append::Appender,
@@ -28,8 +26,8 @@ const STREAMS_APART: usize = 100_000;
 const READ: i64 = 500_000;
 
 pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Round>> {
-    let empty = LogUnderTest::start(StoreConfig::default()).await?;
-    let grown = LogUnderTest::start(StoreConfig::default()).await?;
+    let empty = LogUnderTest::start(effort.store.clone()).await?;
+    let grown = LogUnderTest::start(effort.store).await?;
     let mut more = vec![Vec::new(); effort.rounds];
     let mut filled = 0;
     let mut pairs = Vec::new();

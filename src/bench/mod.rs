@@ -14,6 +14,7 @@ mod report;
 use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
+use write_side::StoreConfig;
 
 pub(crate) use report::Report;
 use report::{Round, Spec};
@@ -32,7 +33,7 @@ pub(crate) enum Bench {
 }
 
 /// How much is measured.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Effort {
     /// Each measures the limit and ours once; at least 5 for a figure that is quoted.
     pub rounds: usize,
@@ -40,6 +41,8 @@ pub(crate) struct Effort {
     pub duration: Duration,
     /// Events in the log that `read` reads; the sizes of `growth` are fixed.
     pub events: u64,
+    /// Of the append path, as in the configuration.
+    pub store: StoreConfig,
 }
 
 impl Bench {
@@ -62,7 +65,7 @@ impl Bench {
         progress: impl Fn(&str),
     ) -> anyhow::Result<Report> {
         let rounds: Vec<Round> = match self {
-            Self::Append => append::run(effort, &progress).await,
+            Self::Append => append::run(effort, folder, &progress).await,
             Self::AppendLatency => append_latency::run(effort, folder, &progress).await,
             Self::Read => read::run(effort, &progress).await,
             Self::Growth => growth::run(effort, &progress).await,

@@ -1,6 +1,6 @@
 //! The pictures of a benchmark: its rounds as SVG, and the percentiles of a latency as text.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
@@ -43,6 +43,15 @@ fn draw(report: &Report, path: &Path) -> Result<(), Box<dyn std::error::Error>> 
     chart.configure_series_labels().position(SeriesLabelPosition::LowerRight).border_style(BLACK).draw()?;
     area.present()?;
     Ok(())
+}
+
+/// Microseconds, up to a minute.
+pub(super) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(60_000_000, 2).expect("the bounds are well-formed")
+}
+
+pub(super) fn record(histogram: &mut Histogram<u64>, took: Duration) {
+    histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
 }
 
 /// Writes `{bench}.hist.txt`: value and share of all, one percentile a line.

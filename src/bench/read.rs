@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use events::{DomainEvent, Metadata, Position, Replay, StreamId};
 use futures_util::TryStreamExt;
 use sqlx::PgConnection;
-use write_side::StoreConfig;
 
 use super::{
     Effort, Round, Spec,
@@ -27,7 +26,7 @@ pub(super) const SPEC: Spec = Spec {
 const PAGE: u32 = 5_000;
 
 pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Round>> {
-    let log = LogUnderTest::start(StoreConfig::default()).await?;
+    let log = LogUnderTest::start(effort.store).await?;
     fill(&log, 1, effort.events).await?;
     let mut connection = log.connection().await?;
     let mut rounds = Vec::new();

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use super::output;
-use crate::bench::{Bench, Effort, Report};
+use crate::{
+    bench::{Bench, Effort, Report},
+    config::Config,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -26,13 +29,17 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-pub(super) async fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(config: Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     let Some(bench) = args.name.filter(|_| !args.list) else {
         list(json);
         return Ok(ExitCode::SUCCESS);
     };
-    let effort =
-        Effort { rounds: args.rounds.into(), duration: Duration::from_secs(args.seconds.into()), events: args.events };
+    let effort = Effort {
+        rounds: args.rounds.into(),
+        duration: Duration::from_secs(args.seconds.into()),
+        events: args.events,
+        store: config.store,
+    };
     let report = bench.run(effort, Some(&args.out), |round| output::note(round)).await?;
     show(&report);
     if json {

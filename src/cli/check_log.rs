@@ -83,7 +83,7 @@ async fn check(log: &Log, readers: &[Witness]) -> Result<Report, LogError> {
     wanted.extend(readers.iter().map(|reader| reader.at.position));
     let Sums { at, tallies, hole } = add_up(log, wanted, head).await?;
     blocks.first_breach = hole.map(|hole| hole.to_string());
-    let found = |position: Position| tallies.iter().find(|(at, _)| *at == position).map(|(_, tally)| *tally);
+    let found = |position: Position| tallies.binary_search_by_key(&position, |(at, _)| *at).ok().map(|n| tallies[n].1);
     for (end, before) in &sealed {
         if blocks.first_breach.is_none() {
             blocks.first_breach = match found(*end) {

@@ -125,7 +125,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::command(config, &command, json).await,
         Command::Check(args) => check::command(config, &args, json).await,
         Command::Log(command) => log::run(config, &command, json).await,
-        Command::Bench(args) => bench::run(&args, json).await,
+        Command::Bench(args) => bench::run(config, &args, json).await,
         Command::DeadLetters(command) => dead_letters::run(config, &command, json).await,
         Command::Doctor => doctor::run(config, json).await,
         Command::Openapi(args) => openapi::run(&args),

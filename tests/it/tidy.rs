@@ -112,7 +112,7 @@ fn the_checker_shares_no_fold_with_the_product() {
 #[test]
 fn only_the_event_store_appends() {
     // A benchmark fills a log of its own, and measures beside ours how fast rows go into a table at all.
-    const STORE: &[&str] = &["write-side/src/event_store", "write-side/src/batcher", "src/bench"];
+    const STORE: &[&str] = &["write-side/src/event_store", "write-side/src/append_sql", "src/bench"];
     let append = append_functions();
     hold(
         "the log has one door: append through write_side's event store",

@@ -9,10 +9,9 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
 use events::{LogError, LogId, LogPosition, Position, StreamId, StreamVersion, Wake};
 use sqlx::{
-    Connection, FromRow, PgConnection,
+    Connection, PgConnection,
     postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
 };
 use tokio::{
@@ -21,14 +20,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Append, Appended, StoreConfig, StoreError, traffic::Counters};
+use crate::{
+    Append, Appended, StoreConfig, StoreError, StreamAppend,
+    append_sql::{self, Outcome, sorted_streams},
+    known::{Known, Written},
+    traffic::Counters,
+};
 
 /// How often a batch is repeated when the server says that only the moment was wrong.
 const REPEATS: u32 = 5;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
-/// What `append_events` raises when the log ends before a position that it is said to have reached.
+/// What `append_batch` raises when the log ends before a position that it is said to have reached, or holds another event there.
 const HISTORY_CHANGED: &str = "WB001";
+/// What it raises when somebody else may have appended to a stream that this process vouched for.
+const LOOK_AGAIN: &str = "WB003";
 
 /// An append that waits for its verdict.
 pub(crate) struct Queued {
@@ -67,6 +73,7 @@ pub(crate) struct Batcher {
     pub changed: CancellationToken,
     pub connection: Option<PgConnection>,
     pub counters: Counters,
+    pub known: Known,
     /// Left over from the last batch: a stream occurs once in a batch.
     pub held_back: Vec<Queued>,
 }
@@ -75,6 +82,8 @@ pub(crate) struct Batcher {
 enum BatchError {
     /// A deadlock, a serialisation failure or a lock timeout: the same batch may pass now.
     Repeat(sqlx::Error),
+    /// What this process thought that it knew of the batch's streams may be old: the same batch may pass when they are looked for.
+    LookAgain(sqlx::Error),
     /// The server refused a statement; one of the appends is to blame.
     Refused(sqlx::Error),
     /// A key of the append was given before, in the same category.
@@ -87,15 +96,6 @@ enum BatchError {
     HistoryChanged { reached: Position },
     /// Sent, and no answer.
     Lost(Option<sqlx::Error>),
-}
-
-/// The row that `append_events` returns.
-#[derive(FromRow)]
-struct Outcome {
-    last_position: Option<i64>,
-    recorded: Option<DateTime<Utc>>,
-    stale_streams: Vec<i32>,
-    stale_versions: Vec<i64>,
 }
 
 impl Batcher {
@@ -162,10 +162,14 @@ impl Batcher {
 
     /// One call of the append function; repeats where only the moment was wrong.
     async fn commit(&mut self, batch: &[Queued]) -> Result<Outcome, BatchError> {
-        let (mut repeats, started) = (0, Instant::now());
+        let (mut repeats, mut sure, started) = (0, true, Instant::now());
         loop {
             let patient = repeats < REPEATS && started.elapsed() < self.config.statement_timeout;
-            match self.commit_once(batch).await {
+            match self.commit_once(batch, sure).await {
+                Err(BatchError::LookAgain(_)) if sure => {
+                    self.known.forget();
+                    sure = false;
+                }
                 Err(BatchError::Repeat(error)) if patient => {
                     tracing::debug!(%error, "the batch is repeated");
                     repeats += 1;
@@ -180,13 +184,15 @@ impl Batcher {
         }
     }
 
-    async fn commit_once(&mut self, batch: &[Queued]) -> Result<Outcome, BatchError> {
+    /// Unless this process is `sure` of what it knows, every version is looked for.
+    async fn commit_once(&mut self, batch: &[Queued], sure: bool) -> Result<Outcome, BatchError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.options, self.config.connect_timeout).await.map_err(BatchError::Unreachable)?,
         };
         let hint = self.wake.reached();
-        let call = call(&mut connection, batch, hint);
+        let known = sure.then_some(&self.known);
+        let call = append_sql::append(&mut connection, batch, hint, known);
         let Ok(outcome) = tokio::time::timeout(self.config.statement_timeout, call).await else {
             return Err(BatchError::Lost(None)); // the connection is dropped: its transaction ends one way or the other
         };
@@ -202,6 +208,10 @@ impl Batcher {
                 Some(code) if ["40P01", "40001", "55P03"].contains(&code.as_str()) => {
                     self.connection = Some(connection);
                     Err(BatchError::Repeat(error))
+                }
+                Some(code) if code == LOOK_AGAIN => {
+                    self.connection = Some(connection);
+                    Err(BatchError::LookAgain(error))
                 }
                 // The log ends before what this process has committed: its server was restored, or a standby lacked it.
                 Some(code) if code == HISTORY_CHANGED => Err(BatchError::HistoryChanged { reached: hint }),
@@ -233,6 +243,9 @@ impl Batcher {
     fn answer(&self, batch: Vec<Queued>, outcome: &Outcome) {
         events::crash::point("append.before-answer");
         let stale = stale_appends(&batch, outcome);
+        if let Some(before) = outcome.last_position {
+            self.remember(Position(before), &batch, &stale);
+        }
         let mut last = outcome.last_position.unwrap_or_default();
         let verdicts = batch.into_iter().zip(stale).map(|(queued, stale)| {
             let verdict = match (stale, outcome.recorded) {
@@ -256,6 +269,24 @@ impl Batcher {
         }
     }
 
+    /// Keeps the versions to which a batch led whose events stand after `before`.
+    fn remember(&self, before: Position, batch: &[Queued], stale: &[Option<StoreError>]) {
+        let streams =
+            batch.iter().zip(stale).filter(|(_, stale)| stale.is_none()).flat_map(|(queued, _)| &queued.append.streams);
+        let versions: Vec<_> = streams
+            .clone()
+            .map(|stream| {
+                let events = StreamVersion::try_from(stream.events.len()).expect("a batch is bounded");
+                (stream.stream_id.clone(), stream.expected_version + events, events)
+            })
+            .collect();
+        let last = before.0 + versions.iter().map(|(.., events)| events).sum::<i64>();
+        if let Some(event) = streams.flat_map(|stream| &stream.events).last() {
+            let versions = versions.into_iter().map(|(stream, version, _)| (stream, version)).collect();
+            self.known.add(Written { before, last: Position(last), last_event: event.event_id, versions });
+        }
+    }
+
     /// Tells every owner. An error of the driver cannot be cloned, so only the first gets it as a source.
     fn fail(&self, batch: Vec<Queued>, error: BatchError) {
         let (kind, mut source) = match error {
@@ -263,6 +294,7 @@ impl Batcher {
             BatchError::HistoryChanged { reached } => (Failure::HistoryChanged(reached), None),
             BatchError::KeyTaken => (Failure::KeyTaken, None),
             BatchError::Repeat(source)
+            | BatchError::LookAgain(source)
             | BatchError::Refused(source)
             | BatchError::Unfit(source)
             | BatchError::Unreachable(source) => (Failure::Definite, Some(source)),
@@ -359,63 +391,11 @@ fn stale_appends(batch: &[Queued], outcome: &Outcome) -> Vec<Option<StoreError>>
     let mut stale: Vec<_> = batch.iter().map(|_| None).collect();
     for (&number, &actual) in outcome.stale_streams.iter().zip(&outcome.stale_versions) {
         let index = usize::try_from(number - 1).expect("the function numbers streams from 1");
-        let (append, stream_id, expected) = sorted[index];
-        let stream = stream_id.clone();
+        let (append, StreamAppend { stream_id, expected_version, .. }) = sorted[index];
+        let (stream, expected) = (stream_id.clone(), *expected_version);
         stale[append] = Some(StoreError::WrongExpectedVersion { stream, expected, actual });
     }
     stale
-}
-
-/// The streams of the batch in the order of locking, each with its append's number and its expected version.
-fn sorted_streams(batch: &[Queued]) -> Vec<(usize, &StreamId, StreamVersion)> {
-    let streams = batch.iter().enumerate().flat_map(|(number, queued)| {
-        queued.append.streams.iter().map(move |stream| (number, &stream.stream_id, stream.expected_version))
-    });
-    let mut streams: Vec<_> = streams.collect();
-    streams.sort_unstable_by(|a, b| a.1.cmp(b.1));
-    streams
-}
-
-/// Flattens the batch into the function's arrays. Numbers are bounded by the batch, so they fit.
-async fn call(connection: &mut PgConnection, batch: &[Queued], hint: Position) -> Result<Outcome, sqlx::Error> {
-    let number = |number: usize| i32::try_from(number).expect("a batch is bounded");
-    let mut streams: Vec<_> =
-        batch.iter().enumerate().flat_map(|(n, queued)| queued.append.streams.iter().map(move |s| (n, s))).collect();
-    let events: Vec<_> = streams
-        .iter()
-        .flat_map(|&(n, stream)| stream.events.iter().zip(stream.expected_version + 1..).map(move |e| (n, stream, e)))
-        .collect();
-    let commands = streams.iter().flat_map(|&(n, stream)| {
-        stream.commands.iter().map(move |&(id, version)| (n, stream.stream_id.as_str(), id, version))
-    });
-    // A key stands beside the commands of the streams, under its category: there it can stand once.
-    let keys = batch.iter().enumerate();
-    let keys = keys.flat_map(|(n, queued)| queued.append.keys.iter().map(move |&(category, id)| (n, category, id, 0)));
-    let commands: Vec<_> = commands.chain(keys).collect();
-    streams.sort_unstable_by(|a, b| a.1.stream_id.cmp(&b.1.stream_id));
-    let counts: Vec<_> = streams.iter().map(|(_, s)| i64::try_from(s.events.len()).expect("bounded")).collect();
-    sqlx::query_as(
-        "SELECT * FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-    )
-    .bind(hint.0)
-    .bind(streams.iter().map(|(_, s)| s.stream_id.as_str()).collect::<Vec<_>>())
-    .bind(streams.iter().map(|(n, _)| number(*n)).collect::<Vec<_>>())
-    .bind(streams.iter().map(|(_, s)| s.expected_version).collect::<Vec<_>>())
-    .bind(counts)
-    .bind(events.iter().map(|(n, ..)| number(*n)).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, s, _)| s.stream_id.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (_, version))| *version).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| event.event_id).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| event.event_type).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| event.schema_version).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| event.payload.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, (event, _))| event.metadata.as_str()).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(n, ..)| number(*n)).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(_, stream, ..)| *stream).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(_, _, id, _)| id.0).collect::<Vec<_>>())
-    .bind(commands.iter().map(|(.., version)| *version).collect::<Vec<_>>())
-    .fetch_one(connection)
-    .await
 }
 
 fn halves(mut batch: Vec<Queued>, error: &sqlx::Error) -> [Vec<Queued>; 2] {

@@ -26,6 +26,7 @@ use crate::{
     Aggregate, Append, Appended, StoreError, Traffic,
     batcher::{self, Batcher, Claim, Queued, history_changed},
     command_handler::Answered,
+    known::Known,
     traffic::Counters,
 };
 
@@ -170,11 +171,16 @@ impl EventStore {
             ("synchronous_commit", "on"),
             ("plan_cache_mode", "force_generic_plan"),
             ("jit", "off"),
+            // As `append_batch` and `append_one` ask of their callers.
+            ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
+            ("enable_sort", "off"),
             ("default_transaction_isolation", "read\\ committed"),
         ]);
         let (sender, receiver) = mpsc::channel(config.queue);
         let queue = Arc::new(Mutex::new(receiver));
         let (changed, busy, counters) = (CancellationToken::new(), Arc::<AtomicUsize>::default(), Counters::default());
+        let known = Known::default();
         let mut batchers = Vec::new();
         for _ in 0..=config.batchers {
             let connecting = batcher::connect(&options, config.connect_timeout).await;
@@ -188,6 +194,7 @@ impl EventStore {
                 changed: changed.clone(),
                 connection: Some(connection),
                 counters: counters.clone(),
+                known: known.clone(),
                 held_back: Vec::new(),
             });
         }

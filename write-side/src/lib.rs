@@ -3,6 +3,7 @@
 //! Depends on `events` alone; whoever derives anything from what is written here reads the log.
 
 mod append;
+mod append_sql;
 mod batcher;
 mod command_handler;
 mod context;
@@ -10,6 +11,7 @@ mod decider;
 pub mod domain;
 mod event_store;
 pub mod http;
+mod known;
 mod maintainer;
 mod price_list;
 mod traffic;

@@ -250,7 +250,7 @@ async fn killed_backends_lose_nothing_that_was_answered_and_tell_what_is_unknown
         if kills < 5 {
             kills += sqlx::query_scalar::<_, i64>(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                 WHERE datname = current_database() AND query LIKE '%append_events%' AND pid <> pg_backend_pid()",
+                 WHERE datname = current_database() AND query LIKE '%FROM append_%' AND pid <> pg_backend_pid()",
             )
             .fetch_one(&killer)
             .await

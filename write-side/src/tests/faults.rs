@@ -13,6 +13,7 @@ use super::{
     Fixture, command, context,
     event_store::{append_one, assert_whole},
     handler::place,
+    outsider::{APPEND, Outsider},
     store,
 };
 use crate::{CommandError, Context, EventStore, StoreConfig, StoreError, create, domain::order::Order};
@@ -47,7 +48,7 @@ async fn an_answer_lost_after_the_commit_is_found_by_its_command_id_and_nothing_
     for n in 1..=20_u128 {
         let id = OrderId(Uuid::from_u128(n));
         // On a new connection, the first answer is the one to the statement's preparation.
-        append_one(&cut, "prepared", i64::try_from(n).unwrap() - 1).await.unwrap();
+        append_one(&cut, &format!("prepared-{n}"), 0).await.unwrap();
         proxy.lose_answers(1);
         let placed = create::<Order>(&cut, &id.stream(), place(id), &context(command(&n.to_string()))).await.unwrap();
         assert_eq!((placed.version, proxy.lost()), (1, usize::try_from(n).unwrap()));
@@ -267,23 +268,22 @@ async fn the_append_function_is_replaced_under_writers_and_nothing_is_lost_or_do
     let stop = CancellationToken::new();
     let mut writers = JoinSet::new();
     for writer in 0..8 {
-        let (store, stop) = (fixture.store.clone(), stop.clone());
+        let (mut outsider, stop) = (Outsider::of(&fixture).await, stop.clone());
         writers.spawn(async move {
             let (mut version, mut written) = (0, 0_i64);
             while !stop.is_cancelled() {
                 // Two at a stream: they are in each other's way.
-                match append_one(&store, &format!("contended-{}", writer / 2), version).await {
+                match outsider.append(&format!("contended-{}", writer / 2), version).await {
                     Ok(_) => (version, written) = (version + 1, written + 1),
-                    Err(StoreError::WrongExpectedVersion { actual, .. }) => version = actual,
-                    Err(error) => panic!("{error}"),
+                    Err(actual) => version = actual,
                 }
             }
             written
         });
     }
-    let mut n = 0;
-    let until = async |head: i64, n: &mut i64| {
-        while append_one(&fixture.store, "counted", *n).await.unwrap().last < Position(head) {
+    let (mut n, mut outsider) = (0, Outsider::of(&fixture).await);
+    let mut until = async |head: i64, n: &mut i64| {
+        while outsider.append("counted", *n).await.unwrap() < Position(head) {
             *n += 1;
         }
         *n += 1;
@@ -295,6 +295,7 @@ async fn the_append_function_is_replaced_under_writers_and_nothing_is_lost_or_do
     stop.cancel();
     let written = writers.join_all().await.into_iter().sum::<i64>() + n;
     assert_eq!(assert_whole(&fixture).await, written);
+    append_one(&fixture.store, "counted", n).await.expect("whoever is new goes on where they were");
     // What a call does that began before: it is sent round, and comes back to the new function.
     let old = sqlx::query("UPDATE streams SET version = version + 1").execute(&fixture.superuser().await).await;
     let code = old.unwrap_err().into_database_error().and_then(|error| error.code().map(Cow::into_owned));
@@ -310,13 +311,7 @@ async fn an_append_leaves_no_dead_row_that_an_old_snapshot_could_keep() {
     let mut connection = PgConnection::connect(&fixture.database.superuser_url()).await.unwrap();
     // Counted within its own transaction, where the counters are exact at once.
     let mut transaction = connection.begin().await.unwrap();
-    sqlx::query(
-        "SELECT append_events(50, '{test-a}', '{0}', '{50}', '{1}', '{0}', '{test-a}', '{51}', ARRAY[gen_random_uuid()], \
-         '{Tested}', '{1}', ARRAY['{}'], ARRAY['{}'], '{0}', '{test-a}', ARRAY[gen_random_uuid()], '{51}')",
-    )
-    .execute(&mut *transaction)
-    .await
-    .unwrap();
+    sqlx::query(APPEND).bind("test-a").bind(50_i64).execute(&mut *transaction).await.unwrap();
     let moved: Vec<(String, i64, i64)> = sqlx::query_as(
         "SELECT relname::text, n_tup_upd + n_tup_del, n_tup_ins FROM pg_stat_xact_user_tables \
          WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 ORDER BY relname",
@@ -326,4 +321,77 @@ async fn an_append_leaves_no_dead_row_that_an_old_snapshot_could_keep() {
     .unwrap();
     assert_eq!(moved, [("commands".into(), 0, 1), ("events_p000000".into(), 0, 1)]);
     transaction.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_somebody_else_appended_is_seen_by_who_knows_the_version_before() {
+    let fixture = Fixture::new().await;
+    let mut outsider = Outsider::of(&fixture).await;
+    for version in 0..40 {
+        // The store wrote the last event but one of the log and of the stream, and vouches for it.
+        let (mine, theirs) = (version * 2, version * 2 + 1);
+        append_one(&fixture.store, "a", mine).await.unwrap();
+        outsider.append("a", theirs).await.unwrap();
+        let stale = append_one(&fixture.store, "a", theirs).await;
+        assert!(
+            matches!(stale, Err(StoreError::WrongExpectedVersion { actual, .. }) if actual == theirs + 1),
+            "{stale:?}"
+        );
+        assert_eq!(outsider.append("a", theirs).await, Err(theirs + 1));
+    }
+    assert_eq!(assert_whole(&fixture).await, 80);
+}
+
+#[tokio::test]
+async fn the_store_appends_nothing_behind_an_event_that_is_no_longer_the_one_it_wrote() {
+    let fixture = Fixture::new().await;
+    for n in 0..10 {
+        append_one(&fixture.store, "a", n).await.unwrap();
+    }
+    // A standby that lacked the last event was promoted, and another process has appended since.
+    forget_after(&fixture, 9).await;
+    Outsider::of(&fixture).await.append("b", 0).await.unwrap();
+    let refused = append_one(&fixture.store, "a", 10).await;
+    assert!(matches!(refused, Err(StoreError::Log(LogError::HistoryChanged { .. }))), "{refused:?}");
+    assert_eq!(assert_whole(&fixture).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_two_outside_writers_beside_the_store_agree_with_it_on_every_version() {
+    let fixture = Fixture::new().await;
+    let mut writers = JoinSet::new();
+    for writer in 0..32 {
+        let (store, mut outsider) = (fixture.store.clone(), Outsider::of(&fixture).await);
+        writers.spawn(async move {
+            // Four at a stream, each by both ways in turn, until each has written twenty.
+            let (name, mut version, mut written) = (format!("shared-{}", writer / 4), 0, 0);
+            while written < 20 {
+                let told = if written % 2 == 0 {
+                    outsider.append(&name, version).await
+                } else {
+                    match append_one(&store, &name, version).await {
+                        Ok(appended) => Ok(appended.first),
+                        Err(StoreError::WrongExpectedVersion { actual, .. }) => Err(actual),
+                        Err(error) => panic!("{error}"),
+                    }
+                };
+                match told {
+                    Ok(_) => (version, written) = (version + 1, written + 1),
+                    Err(actual) => version = actual,
+                }
+            }
+        });
+    }
+    writers.join_all().await;
+    assert_eq!(assert_whole(&fixture).await, 32 * 20);
+}
+
+#[tokio::test]
+async fn a_single_append_to_a_stream_that_is_not_new_is_told_its_version() {
+    let fixture = Fixture::new().await;
+    append_one(&fixture.store, "a", 0).await.unwrap();
+    let stale = append_one(&fixture.store, "a", 0).await;
+    assert!(matches!(stale, Err(StoreError::WrongExpectedVersion { actual: 1, .. })), "{stale:?}");
+    append_one(&fixture.store, "a", 1).await.unwrap();
+    assert_eq!(assert_whole(&fixture).await, 2);
 }

@@ -106,7 +106,7 @@ async fn kill(fixture: &Fixture, mut answered: watch::Receiver<i64>, over: &Canc
     while over.run_until_cancelled(answered.wait_for(|count| *count >= next)).await.is_some() {
         let killed: i64 = sqlx::query_scalar(
             "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity \
-             WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'SELECT * FROM append_events%' \
+             WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'SELECT * FROM append_%' \
              ORDER BY random() LIMIT 1) AS victim",
         )
         .fetch_one(&pool)

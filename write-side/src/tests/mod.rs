@@ -5,6 +5,7 @@ mod event_store;
 mod faults;
 mod handler;
 mod interleavings;
+mod outsider;
 mod replay;
 mod server_faults;
 mod tally;
