@@ -8,42 +8,35 @@ use sqlx::{
     error::BoxDynError,
     postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, types::Oid},
 };
+use uuid::Uuid;
 
-use crate::{
-    StreamAppend,
-    batcher::Queued,
-    known::{Known, Vouched},
-};
+use crate::{StreamAppend, batcher::Queued, known::Vouched};
 
 /// The row that both functions return.
 #[derive(FromRow)]
 pub(crate) struct Outcome {
-    /// The position before the first event written.
+    /// The position before the first event written, and the event there; none if nothing was written.
     pub last_position: Option<i64>,
+    pub last_event: Option<Uuid>,
     pub recorded: Option<DateTime<Utc>>,
     /// Numbers from 1, in the order of [`sorted_streams`].
     pub stale_streams: Vec<i32>,
     pub stale_versions: Vec<i64>,
 }
 
-/// Appends the batch to a log that has reached `hint`, by the function that does least; unless something is `known`, by the one that
-/// judges for itself.
+/// Appends the batch, whose streams are these, to a log that has reached `hint`, by the function that does least.
 pub(crate) async fn append(
     connection: &mut PgConnection,
     batch: &[Queued],
+    streams: &[(usize, &StreamAppend)],
     hint: Position,
-    known: Option<&Known>,
+    vouched: &Vouched,
 ) -> Result<Outcome, sqlx::Error> {
-    let streams = sorted_streams(batch);
-    let vouched = known
-        .cloned()
-        .unwrap_or_default()
-        .vouch(hint, streams.iter().map(|(_, stream)| (&stream.stream_id, stream.expected_version)));
     match lonely(batch) {
-        Some((stream, event, command)) if known.is_some() && vouched.look.is_empty() => {
-            append_one(connection, stream, event, command, hint, &vouched).await
+        Some((stream, event, command)) if !vouched.look[0] => {
+            append_one(connection, stream, event, command, hint, vouched).await
         }
-        _ => append_batch(connection, batch, &streams, hint, &vouched).await,
+        _ => append_batch(connection, batch, streams, hint, vouched).await,
     }
 }
 
@@ -70,8 +63,8 @@ async fn append_one(
 ) -> Result<Outcome, sqlx::Error> {
     sqlx::query_as("SELECT * FROM append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
         .bind(hint.0)
-        .bind(vouched.at.0)
-        .bind(vouched.event)
+        .bind(vouched.known.map_or(0, |known| known.position.0))
+        .bind(vouched.known.map(|known| known.event))
         .bind(stream.stream_id.as_str())
         .bind(stream.expected_version)
         .bind(event.event_id)
@@ -93,7 +86,6 @@ async fn append_batch(
     vouched: &Vouched,
 ) -> Result<Outcome, sqlx::Error> {
     let number = |number: usize| i32::try_from(number).expect("a batch is bounded");
-    let look: Vec<_> = vouched.look.iter().map(|&n| streams[n].1).collect();
     let events: Vec<_> = streams_of(batch)
         .flat_map(|(n, stream)| stream.events.iter().zip(stream.expected_version + 1..).map(move |e| (n, stream, e)))
         .collect();
@@ -107,16 +99,15 @@ async fn append_batch(
     let mut commands: Vec<_> = commands.chain(keys).collect();
     commands.sort_unstable();
     sqlx::query_as(
-        "SELECT * FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+        "SELECT * FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(hint.0)
-    .bind(vouched.at.0)
-    .bind(vouched.event)
+    .bind(vouched.known.map_or(0, |known| known.position.0))
+    .bind(vouched.known.map(|known| known.event))
     .bind(streams.iter().map(|(_, s)| s.stream_id.as_str()).collect::<Vec<_>>())
     .bind(streams.iter().map(|(n, _)| number(*n)).collect::<Vec<_>>())
     .bind(streams.iter().map(|(_, s)| s.expected_version).collect::<Vec<_>>())
-    .bind(look.iter().map(|s| s.stream_id.as_str()).collect::<Vec<_>>())
-    .bind(look.iter().map(|s| s.expected_version).collect::<Vec<_>>())
+    .bind(&vouched.look)
     .bind(events.iter().map(|(n, ..)| number(*n)).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, s, _)| s.stream_id.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, _, (_, version))| *version).collect::<Vec<_>>())

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Append, Appended, StoreConfig, StoreError, StreamAppend,
     append_sql::{self, Outcome, sorted_streams},
-    known::{Known, Written},
+    known::{Known, Landmark, Vouched, Written},
     traffic::Counters,
 };
 
@@ -46,8 +46,7 @@ pub(crate) struct Queued {
 impl Queued {
     /// Of an append that was refused by itself.
     fn is_key_taken(&self, error: &sqlx::Error) -> bool {
-        let constraint = error.as_database_error().and_then(|error| error.constraint());
-        !self.append.keys.is_empty() && constraint == Some("commands_pkey")
+        !self.append.keys.is_empty() && is_command_known(error)
     }
 }
 
@@ -164,12 +163,10 @@ impl Batcher {
     async fn commit(&mut self, batch: &[Queued]) -> Result<Outcome, BatchError> {
         let (mut repeats, mut sure, started) = (0, true, Instant::now());
         loop {
-            let patient = repeats < REPEATS && started.elapsed() < self.config.statement_timeout;
+            let in_time = started.elapsed() < self.config.statement_timeout;
+            let patient = in_time && repeats < REPEATS;
             match self.commit_once(batch, sure).await {
-                Err(BatchError::LookAgain(_)) if sure => {
-                    self.known.forget();
-                    sure = false;
-                }
+                Err(BatchError::LookAgain(_)) if in_time => sure = false,
                 Err(BatchError::Repeat(error)) if patient => {
                     tracing::debug!(%error, "the batch is repeated");
                     repeats += 1;
@@ -191,8 +188,13 @@ impl Batcher {
             None => connect(&self.options, self.config.connect_timeout).await.map_err(BatchError::Unreachable)?,
         };
         let hint = self.wake.reached();
-        let known = sure.then_some(&self.known);
-        let call = append_sql::append(&mut connection, batch, hint, known);
+        let streams = sorted_streams(batch);
+        let vouched = if sure {
+            self.known.vouch(streams.iter().map(|(_, stream)| (&stream.stream_id, stream.expected_version)))
+        } else {
+            Vouched::nothing(streams.len())
+        };
+        let call = append_sql::append(&mut connection, batch, &streams, hint, &vouched);
         let Ok(outcome) = tokio::time::timeout(self.config.statement_timeout, call).await else {
             return Err(BatchError::Lost(None)); // the connection is dropped: its transaction ends one way or the other
         };
@@ -210,6 +212,12 @@ impl Batcher {
                     Err(BatchError::Repeat(error))
                 }
                 Some(code) if code == LOOK_AGAIN => {
+                    self.connection = Some(connection);
+                    self.known.forget();
+                    Err(BatchError::LookAgain(error))
+                }
+                // Maybe the command's own first append, that came between: then the version is stale, and that is what its owner is told.
+                Some(_) if vouched.for_any && is_command_known(&error) => {
                     self.connection = Some(connection);
                     Err(BatchError::LookAgain(error))
                 }
@@ -244,7 +252,8 @@ impl Batcher {
         events::crash::point("append.before-answer");
         let stale = stale_appends(&batch, outcome);
         if let Some(before) = outcome.last_position {
-            self.remember(Position(before), &batch, &stale);
+            let event = outcome.last_event;
+            self.remember(event.map(|event| Landmark { position: Position(before), event }), &batch, &stale);
         }
         let mut last = outcome.last_position.unwrap_or_default();
         let verdicts = batch.into_iter().zip(stale).map(|(queued, stale)| {
@@ -270,7 +279,7 @@ impl Batcher {
     }
 
     /// Keeps the versions to which a batch led whose events stand after `before`.
-    fn remember(&self, before: Position, batch: &[Queued], stale: &[Option<StoreError>]) {
+    fn remember(&self, before: Option<Landmark>, batch: &[Queued], stale: &[Option<StoreError>]) {
         let streams =
             batch.iter().zip(stale).filter(|(_, stale)| stale.is_none()).flat_map(|(queued, _)| &queued.append.streams);
         let versions: Vec<_> = streams
@@ -280,10 +289,11 @@ impl Batcher {
                 (stream.stream_id.clone(), stream.expected_version + events, events)
             })
             .collect();
-        let last = before.0 + versions.iter().map(|(.., events)| events).sum::<i64>();
+        let count: i64 = versions.iter().map(|(.., events)| events).sum();
         if let Some(event) = streams.flat_map(|stream| &stream.events).last() {
+            let position = Position(before.map_or(0, |before| before.position.0) + count);
             let versions = versions.into_iter().map(|(stream, version, _)| (stream, version)).collect();
-            self.known.add(Written { before, last: Position(last), last_event: event.event_id, versions });
+            self.known.add(Written { before, last: Landmark { position, event: event.event_id }, versions });
         }
     }
 
@@ -300,7 +310,7 @@ impl Batcher {
             | BatchError::Unreachable(source) => (Failure::Definite, Some(source)),
         };
         if let Failure::HistoryChanged(reached) = kind {
-            tracing::error!(%reached, "the log ends before what this process has committed: history changed");
+            tracing::error!(%reached, "the log no longer holds what this process has committed: history changed");
             self.changed.cancel();
         } else if let Some(error) = &source {
             let unknown = kind == Failure::Unknown;
@@ -369,6 +379,11 @@ impl<'a> Batch<'a> {
 pub(crate) async fn connect(options: &PgConnectOptions, timeout: Duration) -> Result<PgConnection, sqlx::Error> {
     let connect = PgConnection::connect_with(options);
     tokio::time::timeout(timeout, connect).await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
+}
+
+/// A command had its effect on the stream before, or a key in its category.
+fn is_command_known(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.constraint()) == Some("commands_pkey")
 }
 
 fn ends_session(error: &sqlx::Error) -> bool {

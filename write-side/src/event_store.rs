@@ -180,7 +180,7 @@ impl EventStore {
         let (sender, receiver) = mpsc::channel(config.queue);
         let queue = Arc::new(Mutex::new(receiver));
         let (changed, busy, counters) = (CancellationToken::new(), Arc::<AtomicUsize>::default(), Counters::default());
-        let known = Known::default();
+        let known = Known::new(config.batchers + 1);
         let mut batchers = Vec::new();
         for _ in 0..=config.batchers {
             let connecting = batcher::connect(&options, config.connect_timeout).await;

@@ -13,63 +13,76 @@ use uuid::Uuid;
 
 /// Streams in each of two generations: some ten megabytes in all.
 const REMEMBERED: usize = 1 << 15;
-/// As far as the append looks for what came since (`c_since` in `append_batch`).
-const SINCE: i64 = 2000;
-/// Batches that may be heard of before the one whose events stand before theirs; with more of them, somebody else wrote those.
-const EARLY: usize = 4;
 
 /// Of all streams, as far as one process knows. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Known(Arc<Mutex<Run>>);
 
+/// An event, and where it stands: two histories that agree on one agree on all that is before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Landmark {
+    pub position: Position,
+    pub event: Uuid,
+}
+
 /// A run of positions without a gap, all written by this process.
-#[derive(Default)]
 struct Run {
-    end: Option<(Position, Uuid)>,
+    end: Option<Landmark>,
     versions: HashMap<StreamId, StreamVersion>,
     /// What is forgotten next.
     older: HashMap<StreamId, StreamVersion>,
     /// Batches that stand behind a gap.
     early: Vec<Written>,
+    /// As many as may be heard of before the one whose events stand before theirs; with more of them, somebody else wrote those.
+    most_early: usize,
 }
 
 /// A batch that was committed: its events stand from the position after `before` to `last`.
 pub(crate) struct Written {
-    pub before: Position,
-    pub last: Position,
-    pub last_event: Uuid,
+    /// None at the beginning of the log.
+    pub before: Option<Landmark>,
+    pub last: Landmark,
     pub versions: Vec<(StreamId, StreamVersion)>,
 }
 
-/// What the append is told of the versions that it need not look for.
+/// What the append is told of the log, and of the versions that it need not look for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Vouched {
-    /// Known as of this position; 0 when nothing is known.
-    pub at: Position,
-    /// Which stands there.
-    pub event: Option<Uuid>,
-    /// Numbers of the streams, from 0, that have events and whose version is to be looked for.
-    pub look: Vec<usize>,
+    /// The last event that is known.
+    pub known: Option<Landmark>,
+    /// Of each stream, whether its version is to be looked for. One that is new has none.
+    pub look: Vec<bool>,
+    /// Whether any stream that is not new is not to be looked for.
+    pub for_any: bool,
+}
+
+impl Vouched {
+    /// Every version is looked for.
+    pub(crate) fn nothing(streams: usize) -> Self {
+        Self { known: None, look: vec![true; streams], for_any: false }
+    }
 }
 
 impl Known {
-    /// For a batch on these streams at these expected versions, of a log that has reached `hint`.
-    pub(crate) fn vouch<'a>(
-        &self,
-        hint: Position,
-        streams: impl Iterator<Item = (&'a StreamId, StreamVersion)>,
-    ) -> Vouched {
+    /// Of a process that appends on so many connections.
+    pub(crate) fn new(connections: usize) -> Self {
+        // While the task of one rests between commit and answer, each of the others may pass it more than once.
+        let most_early = 2 * connections;
+        let (versions, older) = (HashMap::new(), HashMap::new());
+        Self(Arc::new(Mutex::new(Run { end: None, versions, older, early: Vec::new(), most_early })))
+    }
+
+    /// For a batch on these streams at these expected versions.
+    pub(crate) fn vouch<'a>(&self, streams: impl Iterator<Item = (&'a StreamId, StreamVersion)>) -> Vouched {
         let run = self.lock();
-        let end = run.end.filter(|(end, _)| hint.0 - end.0 <= SINCE);
-        let is_known = |stream, expected| end.is_some() && run.version(stream) == Some(expected);
-        let old = streams.enumerate().filter(|(_, (_, expected))| *expected > 0);
-        let (known, look): (Vec<_>, Vec<_>) = old.partition(|&(_, (stream, expected))| is_known(stream, expected));
-        let end = end.filter(|_| !known.is_empty());
-        Vouched {
-            at: end.map_or(Position::START, |(at, _)| at),
-            event: end.map(|(_, event)| event),
-            look: look.into_iter().map(|(number, _)| number).collect(),
-        }
+        let mut for_any = false;
+        let look = streams.map(|(stream, expected)| {
+            let known = run.version(stream) == Some(expected);
+            for_any |= known;
+            expected > 0 && !known
+        });
+        let look = look.collect();
+        Vouched { known: run.end, look, for_any }
     }
 
     pub(crate) fn add(&self, written: Written) {
@@ -77,7 +90,7 @@ impl Known {
     }
 
     pub(crate) fn forget(&self) {
-        *self.lock() = Run::default();
+        self.lock().forget();
     }
 
     fn lock(&self) -> MutexGuard<'_, Run> {
@@ -91,32 +104,39 @@ impl Run {
         self.versions.get(stream).or_else(|| self.older.get(stream)).copied()
     }
 
+    fn forget(&mut self) {
+        self.end = None;
+        self.versions.clear();
+        self.older.clear();
+        self.early.clear();
+    }
+
     fn add(&mut self, written: Written) {
         self.early.push(written);
-        if self.end.is_none() || self.early.len() > EARLY {
+        if self.end.is_none() || self.early.len() > self.most_early {
             self.begin_again();
         }
-        while let Some(next) = self.early.iter().position(|early| Some(early.before) == self.end.map(|(end, _)| end)) {
+        while let Some(next) = self.early.iter().position(|early| early.before == self.end) {
             let next = self.early.swap_remove(next);
             self.extend(next);
         }
         // What stands before the run was overtaken by its beginning.
-        let end = self.end;
-        self.early.retain(|early| end.is_some_and(|(end, _)| early.before > end));
+        let end = self.end.map(|end| end.position);
+        self.early.retain(|early| early.before.map(|before| before.position) > end);
     }
 
     /// From the newest of what is there on.
     fn begin_again(&mut self) {
         let mut early = std::mem::take(&mut self.early);
-        early.sort_unstable_by_key(|early| early.before);
-        *self = Self::default();
+        early.sort_unstable_by_key(|early| early.last.position);
+        self.forget();
         if let Some(newest) = early.pop() {
             self.extend(newest);
         }
     }
 
     fn extend(&mut self, written: Written) {
-        self.end = Some((written.last, written.last_event));
+        self.end = Some(written.last);
         if self.versions.len() + written.versions.len() > REMEMBERED {
             self.older = std::mem::take(&mut self.versions);
         }
@@ -132,77 +152,89 @@ mod tests {
         StreamId::new("test", name)
     }
 
+    fn landmark(position: i64) -> Landmark {
+        Landmark { position: Position(position), event: Uuid::from_u128(u128::try_from(position).unwrap()) }
+    }
+
     fn batch(before: i64, last: i64, versions: &[(&str, StreamVersion)]) -> Written {
         let versions = versions.iter().map(|(name, version)| (stream(name), *version)).collect();
-        Written { before: Position(before), last: Position(last), last_event: id(last), versions }
+        let before = (before > 0).then(|| landmark(before));
+        Written { before, last: landmark(last), versions }
     }
 
-    fn id(position: i64) -> Uuid {
-        Uuid::from_u128(u128::try_from(position).unwrap())
-    }
-
-    fn vouch(known: &Known, hint: i64, streams: &[(&str, StreamVersion)]) -> Vouched {
+    /// As of which position, and which of the streams are to be looked for.
+    fn vouch(known: &Known, streams: &[(&str, StreamVersion)]) -> (i64, Vec<bool>) {
         let streams: Vec<_> = streams.iter().map(|(name, version)| (stream(name), *version)).collect();
-        known.vouch(Position(hint), streams.iter().map(|(stream, version)| (stream, *version)))
-    }
-
-    fn at(position: i64, look: &[usize]) -> Vouched {
-        Vouched { at: Position(position), event: Some(id(position)), look: look.to_vec() }
-    }
-
-    fn nothing(look: &[usize]) -> Vouched {
-        Vouched { at: Position::START, event: None, look: look.to_vec() }
+        let vouched = known.vouch(streams.iter().map(|(stream, version)| (stream, *version)));
+        let old = streams.iter().filter(|(_, expected)| *expected > 0).count();
+        assert_eq!(vouched.for_any, vouched.look.iter().filter(|look| **look).count() < old);
+        (vouched.known.map_or(0, |known| known.position.0), vouched.look)
     }
 
     #[test]
     fn what_this_process_wrote_without_a_gap_is_known_as_of_the_last_of_it() {
-        let known = Known::default();
+        let known = Known::new(2);
+        assert_eq!(vouch(&known, &[("a", 1), ("new", 0)]), (0, vec![true, false]));
         known.add(batch(10, 12, &[("a", 1), ("b", 7)]));
         known.add(batch(12, 13, &[("a", 2)]));
-        assert_eq!(vouch(&known, 13, &[("a", 2), ("b", 7)]), at(13, &[]));
-        assert_eq!(vouch(&known, 13, &[("a", 1), ("b", 7), ("c", 3), ("new", 0)]), at(13, &[0, 2]));
-        assert_eq!(vouch(&known, 13, &[("a", 1)]), nothing(&[0]));
+        assert_eq!(vouch(&known, &[("a", 2), ("b", 7)]), (13, vec![false, false]));
+        assert_eq!(vouch(&known, &[("a", 1), ("b", 7), ("c", 3), ("new", 0)]), (13, vec![true, false, true, false]));
+        assert_eq!(vouch(&known, &[("a", 1)]), (13, vec![true]));
     }
 
     #[test]
     fn batches_are_heard_of_in_any_order() {
-        let known = Known::default();
+        let known = Known::new(2);
         known.add(batch(0, 2, &[("a", 2)]));
         known.add(batch(5, 6, &[("a", 4)]));
-        assert_eq!(vouch(&known, 6, &[("a", 2), ("b", 3)]), at(2, &[1]), "as of what has no gap before it");
+        assert_eq!(vouch(&known, &[("a", 2), ("b", 3)]), (2, vec![false, true]), "as of what has no gap before it");
         known.add(batch(2, 5, &[("a", 3), ("b", 3)]));
-        assert_eq!(vouch(&known, 6, &[("a", 4), ("b", 3)]), at(6, &[]));
+        assert_eq!(vouch(&known, &[("a", 4), ("b", 3)]), (6, vec![false, false]));
     }
 
     #[test]
     fn an_event_of_somebody_else_ends_what_was_known() {
-        let known = Known::default();
+        let known = Known::new(2);
         known.add(batch(0, 2, &[("a", 2)]));
-        for n in 0..=i64::try_from(EARLY).unwrap() {
+        for n in 0..=4 {
             known.add(batch(3 + n, 4 + n, &[("b", n + 1)]));
         }
-        assert_eq!(vouch(&known, 8, &[("a", 2), ("b", 5)]), at(8, &[0]));
+        assert_eq!(vouch(&known, &[("a", 2), ("b", 5)]), (8, vec![true, false]));
         known.add(batch(2, 3, &[("a", 3)]));
-        assert_eq!(vouch(&known, 8, &[("a", 3), ("b", 5)]), at(8, &[0]), "what comes too late is not taken");
+        assert_eq!(vouch(&known, &[("a", 3), ("b", 5)]), (8, vec![true, false]), "what comes too late is not taken");
     }
 
     #[test]
-    fn nothing_is_vouched_for_once_the_log_has_gone_on_without_this_process() {
-        let known = Known::default();
+    fn a_batch_behind_another_event_at_the_same_position_continues_nothing() {
+        let known = Known::new(2);
         known.add(batch(0, 2, &[("a", 2)]));
-        assert_eq!(vouch(&known, 2 + SINCE, &[("a", 2)]), at(2, &[]));
-        assert_eq!(vouch(&known, 3 + SINCE, &[("a", 2)]), nothing(&[0]));
+        let elsewhere = Landmark { event: Uuid::nil(), ..landmark(2) };
+        known.add(Written { before: Some(elsewhere), last: landmark(3), versions: vec![(stream("b"), 1)] });
+        assert_eq!(vouch(&known, &[("a", 2), ("b", 1)]), (2, vec![false, true]), "as of the history that it wrote");
+    }
+
+    #[test]
+    fn what_was_forgotten_is_looked_for_until_it_is_written_again() {
+        let known = Known::new(2);
+        known.add(batch(0, 2, &[("a", 2)]));
+        known.forget();
+        assert_eq!(vouch(&known, &[("a", 2)]), (0, vec![true]));
+        known.add(batch(9, 10, &[("a", 3)]));
+        assert_eq!(vouch(&known, &[("a", 3)]), (10, vec![false]));
     }
 
     #[test]
     fn the_oldest_are_forgotten_and_the_newest_are_not() {
-        let known = Known::default();
-        for n in 0..i64::try_from(3 * REMEMBERED).unwrap() {
+        let known = Known::new(2);
+        let last = i64::try_from(3 * REMEMBERED).unwrap();
+        for n in 0..last {
             known.add(batch(n, n + 1, &[(n.to_string().as_str(), 1), ("often", n + 1)]));
         }
-        let last = i64::try_from(3 * REMEMBERED).unwrap();
         let newest = (last - 1).to_string();
-        assert_eq!(vouch(&known, last, &[("0", 1), (newest.as_str(), 1), ("often", last)]), at(last, &[0]));
+        assert_eq!(
+            vouch(&known, &[("0", 1), (newest.as_str(), 1), ("often", last)]),
+            (last, vec![true, false, false])
+        );
         let run = known.lock();
         assert!(run.versions.len() + run.older.len() <= 2 * REMEMBERED);
     }

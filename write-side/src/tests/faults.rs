@@ -19,18 +19,26 @@ use super::{
 use crate::{CommandError, Context, EventStore, StoreConfig, StoreError, create, domain::order::Order};
 
 /// Takes the last events out of the log, as a restore to an earlier point would.
-async fn forget_after(fixture: &Fixture, position: i64) {
+pub(super) async fn forget_after(fixture: &Fixture, position: i64) {
     let pool = fixture.superuser().await;
     sqlx::query("DELETE FROM events WHERE position > $1").bind(position).execute(&pool).await.unwrap();
 }
 
 /// A transaction of somebody else that holds the head of the log: no append comes to its end meanwhile.
-async fn hold_head(fixture: &Fixture) -> PgConnection {
+pub(super) async fn hold_head(fixture: &Fixture) -> PgConnection {
     let mut connection = PgConnection::connect(&fixture.database.superuser_url()).await.unwrap();
     for sql in ["BEGIN", "SELECT FROM log_head FOR UPDATE"] {
         sqlx::query(sql).execute(&mut connection).await.unwrap();
     }
     connection
+}
+
+/// Until so many appends wait for a lock.
+pub(super) async fn until_blocked(fixture: &Fixture, count: i64) {
+    let superuser = fixture.superuser().await;
+    let blocked =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&superuser).await.unwrap() < count {}
 }
 
 /// One batcher, so that it is known whose answer is lost.
@@ -134,15 +142,12 @@ async fn an_append_that_waited_too_long_is_refused_and_never_done() {
     let config = StoreConfig { batchers: 1, append_timeout: Duration::from_millis(200), ..StoreConfig::default() };
     let fixture = Fixture::with(config).await;
     let mut holder = hold_head(&fixture).await;
-    let superuser = fixture.superuser().await;
     let mut under_way = JoinSet::new();
     // The one that was alone, and the only batch.
     for (count, name) in [(1, "a"), (2, "b")] {
         let store = fixture.store.clone();
         under_way.spawn(async move { append_one(&store, name, 0).await });
-        let blocked =
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&superuser).await.unwrap() < count {}
+        until_blocked(&fixture, count).await;
     }
     let waiting = append_one(&fixture.store, "c", 0).await.expect_err("all connections are busy");
     assert!(matches!(waiting, StoreError::Overloaded), "{waiting}");
@@ -321,77 +326,4 @@ async fn an_append_leaves_no_dead_row_that_an_old_snapshot_could_keep() {
     .unwrap();
     assert_eq!(moved, [("commands".into(), 0, 1), ("events_p000000".into(), 0, 1)]);
     transaction.rollback().await.unwrap();
-}
-
-#[tokio::test]
-async fn what_somebody_else_appended_is_seen_by_who_knows_the_version_before() {
-    let fixture = Fixture::new().await;
-    let mut outsider = Outsider::of(&fixture).await;
-    for version in 0..40 {
-        // The store wrote the last event but one of the log and of the stream, and vouches for it.
-        let (mine, theirs) = (version * 2, version * 2 + 1);
-        append_one(&fixture.store, "a", mine).await.unwrap();
-        outsider.append("a", theirs).await.unwrap();
-        let stale = append_one(&fixture.store, "a", theirs).await;
-        assert!(
-            matches!(stale, Err(StoreError::WrongExpectedVersion { actual, .. }) if actual == theirs + 1),
-            "{stale:?}"
-        );
-        assert_eq!(outsider.append("a", theirs).await, Err(theirs + 1));
-    }
-    assert_eq!(assert_whole(&fixture).await, 80);
-}
-
-#[tokio::test]
-async fn the_store_appends_nothing_behind_an_event_that_is_no_longer_the_one_it_wrote() {
-    let fixture = Fixture::new().await;
-    for n in 0..10 {
-        append_one(&fixture.store, "a", n).await.unwrap();
-    }
-    // A standby that lacked the last event was promoted, and another process has appended since.
-    forget_after(&fixture, 9).await;
-    Outsider::of(&fixture).await.append("b", 0).await.unwrap();
-    let refused = append_one(&fixture.store, "a", 10).await;
-    assert!(matches!(refused, Err(StoreError::Log(LogError::HistoryChanged { .. }))), "{refused:?}");
-    assert_eq!(assert_whole(&fixture).await, 10);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thirty_two_outside_writers_beside_the_store_agree_with_it_on_every_version() {
-    let fixture = Fixture::new().await;
-    let mut writers = JoinSet::new();
-    for writer in 0..32 {
-        let (store, mut outsider) = (fixture.store.clone(), Outsider::of(&fixture).await);
-        writers.spawn(async move {
-            // Four at a stream, each by both ways in turn, until each has written twenty.
-            let (name, mut version, mut written) = (format!("shared-{}", writer / 4), 0, 0);
-            while written < 20 {
-                let told = if written % 2 == 0 {
-                    outsider.append(&name, version).await
-                } else {
-                    match append_one(&store, &name, version).await {
-                        Ok(appended) => Ok(appended.first),
-                        Err(StoreError::WrongExpectedVersion { actual, .. }) => Err(actual),
-                        Err(error) => panic!("{error}"),
-                    }
-                };
-                match told {
-                    Ok(_) => (version, written) = (version + 1, written + 1),
-                    Err(actual) => version = actual,
-                }
-            }
-        });
-    }
-    writers.join_all().await;
-    assert_eq!(assert_whole(&fixture).await, 32 * 20);
-}
-
-#[tokio::test]
-async fn a_single_append_to_a_stream_that_is_not_new_is_told_its_version() {
-    let fixture = Fixture::new().await;
-    append_one(&fixture.store, "a", 0).await.unwrap();
-    let stale = append_one(&fixture.store, "a", 0).await;
-    assert!(matches!(stale, Err(StoreError::WrongExpectedVersion { actual: 1, .. })), "{stale:?}");
-    append_one(&fixture.store, "a", 1).await.unwrap();
-    assert_eq!(assert_whole(&fixture).await, 2);
 }

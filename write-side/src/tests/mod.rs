@@ -10,6 +10,7 @@ mod replay;
 mod server_faults;
 mod tally;
 mod upkeep;
+mod vouching;
 
 use std::{str::FromStr, sync::Arc};
 
