@@ -41,6 +41,7 @@ pub(super) async fn run(effort: Effort, folder: Option<&Path>, progress: &impl F
     let mut limit = Limit::new(&log).await?;
     appender.run(&log.store, effort.duration / 4).await?;
     limit.run(effort.duration / 4).await?;
+    appender.waits.reset();
     let mut rounds = Vec::new();
     for number in 1..=effort.rounds {
         let round = Round {

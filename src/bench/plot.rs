@@ -47,7 +47,7 @@ fn draw(report: &Report, path: &Path) -> Result<(), Box<dyn std::error::Error>> 
 
 /// Microseconds, up to a minute.
 pub(super) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_max(60_000_000, 2).expect("the bounds are well-formed")
+    Histogram::new_with_max(60_000_000, 3).expect("the bounds are well-formed")
 }
 
 pub(super) fn record(histogram: &mut Histogram<u64>, took: Duration) {

@@ -33,10 +33,8 @@ pub(crate) async fn append(
     vouched: &Vouched,
 ) -> Result<Outcome, sqlx::Error> {
     match lonely(batch) {
-        Some((stream, event, command)) if !vouched.look[0] => {
-            append_one(connection, stream, event, command, hint, vouched).await
-        }
-        _ => append_batch(connection, batch, streams, hint, vouched).await,
+        Some((stream, event, command)) => append_one(connection, stream, event, command, hint, vouched).await,
+        None => append_batch(connection, batch, streams, hint, vouched).await,
     }
 }
 
@@ -61,12 +59,13 @@ async fn append_one(
     hint: Position,
     vouched: &Vouched,
 ) -> Result<Outcome, sqlx::Error> {
-    sqlx::query_as("SELECT * FROM append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
+    sqlx::query_as("SELECT * FROM append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
         .bind(hint.0)
         .bind(vouched.known.map_or(0, |known| known.position.0))
         .bind(vouched.known.map(|known| known.event))
         .bind(stream.stream_id.as_str())
         .bind(stream.expected_version)
+        .bind(vouched.look[0])
         .bind(event.event_id)
         .bind(event.event_type)
         .bind(event.schema_version)

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Append, Appended, StoreConfig, StoreError, StreamAppend,
     append_sql::{self, Outcome, sorted_streams},
-    known::{Known, Landmark, Vouched, Written},
+    known::{Known, Landmark, Written},
     traffic::Counters,
 };
 
@@ -92,7 +92,7 @@ enum BatchError {
     /// Nothing was written, and nothing will be for a while.
     Unfit(sqlx::Error),
     /// The log no longer holds what this process has committed: nothing can be appended by it any more.
-    HistoryChanged { reached: Position },
+    HistoryChanged { reached: Position, source: sqlx::Error },
     /// Sent, and no answer.
     Lost(Option<sqlx::Error>),
 }
@@ -190,9 +190,10 @@ impl Batcher {
         let hint = self.wake.reached();
         let streams = sorted_streams(batch);
         let vouched = if sure {
-            self.known.vouch(streams.iter().map(|(_, stream)| (&stream.stream_id, stream.expected_version)))
+            let expected = streams.iter().map(|(_, stream)| (&stream.stream_id, stream.expected_version));
+            self.known.vouch(self.wake.newest(), expected)
         } else {
-            Vouched::nothing(streams.len())
+            self.known.vouch_for_none(streams.len())
         };
         let call = append_sql::append(&mut connection, batch, &streams, hint, &vouched);
         let Ok(outcome) = tokio::time::timeout(self.config.statement_timeout, call).await else {
@@ -213,7 +214,7 @@ impl Batcher {
                 }
                 Some(code) if code == LOOK_AGAIN => {
                     self.connection = Some(connection);
-                    self.known.forget();
+                    self.known.forget(vouched.known);
                     Err(BatchError::LookAgain(error))
                 }
                 // Maybe the command's own first append, that came between: then the version is stale, and that is what its owner is told.
@@ -221,8 +222,10 @@ impl Batcher {
                     self.connection = Some(connection);
                     Err(BatchError::LookAgain(error))
                 }
-                // The log ends before what this process has committed: its server was restored, or a standby lacked it.
-                Some(code) if code == HISTORY_CHANGED => Err(BatchError::HistoryChanged { reached: hint }),
+                // The log lacks what this process has committed: its server was restored, or a standby was behind.
+                Some(code) if code == HISTORY_CHANGED => {
+                    Err(BatchError::HistoryChanged { reached: hint, source: error })
+                }
                 // No partition, because no maintainer runs. A connection on which that failed may still be at it, and is dropped.
                 Some(code) if code == "23514" => match attach_partitions(&mut connection).await {
                     Ok(()) => {
@@ -301,7 +304,7 @@ impl Batcher {
     fn fail(&self, batch: Vec<Queued>, error: BatchError) {
         let (kind, mut source) = match error {
             BatchError::Lost(source) => (Failure::Unknown, source),
-            BatchError::HistoryChanged { reached } => (Failure::HistoryChanged(reached), None),
+            BatchError::HistoryChanged { reached, source } => (Failure::HistoryChanged(reached), Some(source)),
             BatchError::KeyTaken => (Failure::KeyTaken, None),
             BatchError::Repeat(source)
             | BatchError::LookAgain(source)
@@ -310,7 +313,8 @@ impl Batcher {
             | BatchError::Unreachable(source) => (Failure::Definite, Some(source)),
         };
         if let Failure::HistoryChanged(reached) = kind {
-            tracing::error!(%reached, "the log no longer holds what this process has committed: history changed");
+            let error = source.as_ref().map(tracing::field::display);
+            tracing::error!(%reached, error, "the log no longer holds what this process has committed: history changed");
             self.changed.cancel();
         } else if let Some(error) = &source {
             let unknown = kind == Failure::Unknown;

@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 /// Streams in each of two generations: some ten megabytes in all.
 const REMEMBERED: usize = 1 << 15;
+/// Once so much was appended since, looking for versions costs less than comparing what came.
+const FAR: i64 = 2000;
 
 /// Of all streams, as far as one process knows. Cheap to clone.
 #[derive(Clone)]
@@ -33,7 +35,8 @@ struct Run {
     older: HashMap<StreamId, StreamVersion>,
     /// Batches that stand behind a gap.
     early: Vec<Written>,
-    /// As many as may be heard of before the one whose events stand before theirs; with more of them, somebody else wrote those.
+    /// As many as may be heard of before the one whose events stand before theirs; with more of them, it is not waited for: somebody
+    /// else wrote those, or the answer to it was lost.
     most_early: usize,
 }
 
@@ -56,13 +59,6 @@ pub(crate) struct Vouched {
     pub for_any: bool,
 }
 
-impl Vouched {
-    /// Every version is looked for.
-    pub(crate) fn nothing(streams: usize) -> Self {
-        Self { known: None, look: vec![true; streams], for_any: false }
-    }
-}
-
 impl Known {
     /// Of a process that appends on so many connections.
     pub(crate) fn new(connections: usize) -> Self {
@@ -72,12 +68,17 @@ impl Known {
         Self(Arc::new(Mutex::new(Run { end: None, versions, older, early: Vec::new(), most_early })))
     }
 
-    /// For a batch on these streams at these expected versions.
-    pub(crate) fn vouch<'a>(&self, streams: impl Iterator<Item = (&'a StreamId, StreamVersion)>) -> Vouched {
+    /// For a batch on these streams at these expected versions, of a log that is said to have come to `newest`.
+    pub(crate) fn vouch<'a>(
+        &self,
+        newest: Position,
+        streams: impl Iterator<Item = (&'a StreamId, StreamVersion)>,
+    ) -> Vouched {
         let run = self.lock();
+        let is_near = run.end.is_some_and(|end| newest.0 - end.position.0 <= FAR);
         let mut for_any = false;
         let look = streams.map(|(stream, expected)| {
-            let known = run.version(stream) == Some(expected);
+            let known = is_near && run.version(stream) == Some(expected);
             for_any |= known;
             expected > 0 && !known
         });
@@ -85,12 +86,21 @@ impl Known {
         Vouched { known: run.end, look, for_any }
     }
 
+    /// For a batch of so many streams, each to be looked for.
+    pub(crate) fn vouch_for_none(&self, streams: usize) -> Vouched {
+        Vouched { known: self.lock().end, look: vec![true; streams], for_any: false }
+    }
+
     pub(crate) fn add(&self, written: Written) {
         self.lock().add(written);
     }
 
-    pub(crate) fn forget(&self) {
-        self.lock().forget();
+    /// The versions as of that event: somebody else has appended since. The event itself still stands there.
+    pub(crate) fn forget(&self, as_of: Option<Landmark>) {
+        let mut run = self.lock();
+        if run.end == as_of {
+            run.forget();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Run> {
@@ -105,7 +115,6 @@ impl Run {
     }
 
     fn forget(&mut self) {
-        self.end = None;
         self.versions.clear();
         self.older.clear();
         self.early.clear();
@@ -113,7 +122,8 @@ impl Run {
 
     fn add(&mut self, written: Written) {
         self.early.push(written);
-        if self.end.is_none() || self.early.len() > self.most_early {
+        let nothing_known = self.versions.is_empty() && self.older.is_empty();
+        if nothing_known || self.early.len() > self.most_early {
             self.begin_again();
         }
         while let Some(next) = self.early.iter().position(|early| early.before == self.end) {
@@ -164,8 +174,13 @@ mod tests {
 
     /// As of which position, and which of the streams are to be looked for.
     fn vouch(known: &Known, streams: &[(&str, StreamVersion)]) -> (i64, Vec<bool>) {
+        vouch_in(known, 0, streams)
+    }
+
+    /// In a log that is said to have come so far.
+    fn vouch_in(known: &Known, newest: i64, streams: &[(&str, StreamVersion)]) -> (i64, Vec<bool>) {
         let streams: Vec<_> = streams.iter().map(|(name, version)| (stream(name), *version)).collect();
-        let vouched = known.vouch(streams.iter().map(|(stream, version)| (stream, *version)));
+        let vouched = known.vouch(Position(newest), streams.iter().map(|(stream, version)| (stream, *version)));
         let old = streams.iter().filter(|(_, expected)| *expected > 0).count();
         assert_eq!(vouched.for_any, vouched.look.iter().filter(|look| **look).count() < old);
         (vouched.known.map_or(0, |known| known.position.0), vouched.look)
@@ -217,10 +232,20 @@ mod tests {
     fn what_was_forgotten_is_looked_for_until_it_is_written_again() {
         let known = Known::new(2);
         known.add(batch(0, 2, &[("a", 2)]));
-        known.forget();
-        assert_eq!(vouch(&known, &[("a", 2)]), (0, vec![true]));
+        known.forget(Some(landmark(1)));
+        assert_eq!(vouch(&known, &[("a", 2)]), (2, vec![false]), "it was another one's mistake");
+        known.forget(Some(landmark(2)));
+        assert_eq!(vouch(&known, &[("a", 2)]), (2, vec![true]), "the event itself is known");
         known.add(batch(9, 10, &[("a", 3)]));
         assert_eq!(vouch(&known, &[("a", 3)]), (10, vec![false]));
+    }
+
+    #[test]
+    fn nothing_is_vouched_for_once_the_log_has_gone_far() {
+        let known = Known::new(2);
+        known.add(batch(0, 2, &[("a", 2)]));
+        assert_eq!(vouch_in(&known, 2 + FAR, &[("a", 2)]), (2, vec![false]));
+        assert_eq!(vouch_in(&known, 3 + FAR, &[("a", 2)]), (2, vec![true]));
     }
 
     #[test]
@@ -231,10 +256,7 @@ mod tests {
             known.add(batch(n, n + 1, &[(n.to_string().as_str(), 1), ("often", n + 1)]));
         }
         let newest = (last - 1).to_string();
-        assert_eq!(
-            vouch(&known, &[("0", 1), (newest.as_str(), 1), ("often", last)]),
-            (last, vec![true, false, false])
-        );
+        assert_eq!(vouch(&known, &[("0", 1), (newest.as_str(), 1), ("often", last)]), (last, vec![true, false, false]));
         let run = known.lock();
         assert!(run.versions.len() + run.older.len() <= 2 * REMEMBERED);
     }

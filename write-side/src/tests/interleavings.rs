@@ -82,8 +82,9 @@ impl Writer {
                 Told::Refused
             }
             Err(StoreError::Postgres { source, .. }) => {
-                let error = source.as_database_error().and_then(|error| error.constraint().map(str::to_owned));
-                assert!(repeated.is_none() || error.as_deref() == Some("commands_pkey"), "{source}");
+                // Its command id stands in the stream already: whoever repeats a command has not looked for its answer here.
+                let constraint = source.as_database_error().and_then(|error| error.constraint());
+                assert!(repeated.is_some() && constraint == Some("commands_pkey"), "{source}");
                 Told::Refused
             }
             Err(StoreError::OutcomeUnknown { .. }) => Told::Unknown,

@@ -3,7 +3,10 @@
 use events::{Position, StreamVersion, schema};
 use sqlx::{Connection, PgConnection};
 
-use super::{Fixture, event_store::stream};
+use super::{
+    Fixture,
+    event_store::{assert_whole, stream},
+};
 
 /// One event with a command, to the stream of that name at that version.
 pub(super) const APPEND: &str = "SELECT last_position + 1, stale_versions FROM append_events(0, ARRAY[$1], '{1}', ARRAY[$2::bigint], \
@@ -36,4 +39,36 @@ impl Outsider {
 
 fn told(position: Option<i64>, stale: &[StreamVersion]) -> Result<Position, StreamVersion> {
     stale.first().map_or_else(|| Ok(Position(position.expect("it wrote"))), |actual| Err(*actual))
+}
+
+#[tokio::test]
+async fn whoever_is_outside_is_told_what_is_wrong_with_a_batch() {
+    let fixture = Fixture::new().await;
+    let pool = fixture.superuser().await;
+    let append = async |streams: &str, appends: &str, event_streams: &str, versions: &str| {
+        let sql = format!(
+            "SELECT append_events(0, '{streams}', '{appends}', array_fill(0::bigint, ARRAY[cardinality('{streams}'::text[])]), '{{}}', \
+             array_fill(1, ARRAY[cardinality('{versions}'::bigint[])]), '{event_streams}', '{versions}', \
+             (SELECT array_agg(gen_random_uuid()) FROM unnest('{versions}'::bigint[])), \
+             array_fill('Tested'::text, ARRAY[cardinality('{versions}'::bigint[])]), \
+             array_fill(1::smallint, ARRAY[cardinality('{versions}'::bigint[])]), \
+             array_fill('{{}}'::text, ARRAY[cardinality('{versions}'::bigint[])]), \
+             array_fill('{{}}'::text, ARRAY[cardinality('{versions}'::bigint[])]), '{{}}', '{{}}', '{{}}', '{{}}')"
+        );
+        let told = sqlx::query(&sql).execute(&pool).await;
+        told.map(drop).map_err(|error| {
+            error.into_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned))
+        })
+    };
+    let wrong = Err(Some("22023".to_owned()));
+    assert_eq!(append("{test-a,test-a}", "{1,1}", "{test-a,test-a}", "{1,2}").await, wrong, "a stream twice");
+    assert_eq!(append("{test-a}", "{1}", "{test-a,test-a}", "{1,3}").await, wrong, "a version left out");
+    assert_eq!(append("{test-a}", "{1}", "{test-a,test-a}", "{2,1}").await, wrong, "out of order");
+    assert_eq!(append("{test-a}", "{1}", "{test-a}", "{2}").await, wrong, "a single one at another version");
+    assert_eq!(append("{test-a}", "{1}", "{test-b}", "{1}").await, wrong, "a stream that was not given");
+    assert_eq!(append("{test-a}", "{2}", "{test-a}", "{1}").await, wrong, "an event of another append");
+    assert_eq!(assert_whole(&fixture).await, 0);
+    append("{test-a,test-b}", "{1,1}", "{test-b,test-a,test-b}", "{1,1,2}").await.unwrap();
+    append("{test-c}", "{1}", "{test-c}", "{1}").await.unwrap();
+    assert_eq!(assert_whole(&fixture).await, 4);
 }

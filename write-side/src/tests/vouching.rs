@@ -1,6 +1,6 @@
 //! What a process knows of its streams without looking, and what the append makes of it when it is no longer true.
 
-use events::LogError;
+use events::{LogError, Position};
 use tokio::task::JoinSet;
 
 use super::{
@@ -46,7 +46,8 @@ async fn lose_the_last_event_to(fixture: &Fixture, others: &[(&str, i64)]) {
     for n in 0..10 {
         append_one(&fixture.store, "a", n).await.unwrap();
     }
-    forget_after(fixture, 9).await;
+    let head = fixture.store.log().head().await.unwrap().0;
+    forget_after(fixture, head - 1).await;
     let mut outsider = Outsider::of(fixture).await;
     for (name, expected) in others {
         outsider.append(name, *expected).await.unwrap();
@@ -78,6 +79,123 @@ async fn the_store_appends_nothing_behind_an_event_that_is_no_longer_the_one_it_
             assert_eq!(assert_whole(&fixture).await, 9 + i64::try_from(others.len()).unwrap());
         }
     }
+}
+
+#[tokio::test]
+async fn a_repeated_command_does_not_hide_that_history_changed() {
+    for beside in [None, Some(("b", 1))] {
+        let fixture = Fixture::new().await;
+        append_one(&fixture.store, "b", 0).await.unwrap();
+        lose_the_last_event_to(&fixture, &[("c", 0), ("a", 9), ("a", 10)]).await;
+        // It was done in the history that there is.
+        sqlx::query("INSERT INTO commands VALUES ('test-a', $1, 11)")
+            .bind(command("done").0)
+            .execute(&fixture.superuser().await)
+            .await
+            .unwrap();
+        let next = |name, version, commands| StreamAppend {
+            stream_id: stream(name),
+            expected_version: version,
+            events: vec![event(&fixture.store, "{}")],
+            commands,
+        };
+        let repeated = next("a", 10, vec![(command("done"), 11)]);
+        let beside = beside.map(|(name, version)| next(name, version, vec![]));
+        let streams = std::iter::once(repeated).chain(beside).collect();
+        let refused = fixture.store.append(Append { streams, keys: vec![] }).await;
+        assert!(matches!(refused, Err(StoreError::Log(LogError::HistoryChanged { .. }))), "{refused:?}");
+    }
+}
+
+/// Events of one stream, as somebody else writes so many at once.
+async fn fill(fixture: &Fixture, count: i64) {
+    sqlx::query(
+        "INSERT INTO events SELECT (SELECT max(position) FROM events) + n, 'test-full', n, gen_random_uuid(), 'Tested', 1, '{}', '{}', \
+         clock_timestamp() FROM generate_series(1, $1) AS n",
+    )
+    .bind(count)
+    .execute(&fixture.superuser().await)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn an_event_is_seen_however_many_of_others_stand_before_it() {
+    // Up to so many are compared, then it is looked for.
+    for others in [1, 4_998, 4_999, 5_000, 7_000] {
+        let fixture = Fixture::new().await;
+        append_one(&fixture.store, "a", 0).await.unwrap();
+        append_one(&fixture.store, "rests", 0).await.unwrap();
+        fill(&fixture, others).await;
+        Outsider::of(&fixture).await.append("a", 1).await.unwrap();
+        let stale = append(&fixture.store, &[("a", 1), ("rests", 1)]).await;
+        assert!(matches!(stale, Err(StoreError::WrongExpectedVersion { actual: 2, .. })), "{others}: {stale:?}");
+        assert_eq!(append(&fixture.store, &[("rests", 1)]).await.unwrap().last, Position(others + 4));
+        append(&fixture.store, &[("rests", 2), ("a", 2)]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn beside_a_stream_that_was_overtaken_the_others_are_judged_as_they_are() {
+    let fixture = Fixture::new().await;
+    let mut outsider = Outsider::of(&fixture).await;
+    outsider.append("looked-for", 0).await.unwrap();
+    for name in ["known", "overtaken"] {
+        append_one(&fixture.store, name, 0).await.unwrap();
+    }
+    outsider.append("overtaken", 1).await.unwrap();
+    for (beside, stale) in [(1, "test-overtaken"), (7, "test-looked-for")] {
+        let told = append(&fixture.store, &[("new", 0), ("known", 1), ("overtaken", 1), ("looked-for", beside)]).await;
+        let Err(StoreError::WrongExpectedVersion { stream, .. }) = &told else { panic!("{told:?}") };
+        assert!(stream.as_str() == stale || stream.as_str() == "test-overtaken", "{stream}");
+    }
+    append(&fixture.store, &[("new", 0), ("known", 1), ("overtaken", 2), ("looked-for", 1)]).await.unwrap();
+    assert_eq!(assert_whole(&fixture).await, 8);
+}
+
+/// Writes to the table, past every function: whoever does so holds the log's head meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_written_in_plain_sql_under_the_head_of_the_log_is_seen_by_every_append() {
+    let fixture = Fixture::new().await;
+    for name in ["a", "b"] {
+        append_one(&fixture.store, name, 0).await.unwrap();
+    }
+    let mut outsider = Outsider::of(&fixture).await;
+    let stores = [fixture.store.clone(), fixture.again().await];
+    for version in 1..30 {
+        let mut head = hold_head(&fixture).await;
+        let mut appends = JoinSet::new();
+        // Known and looked for, alone and in a batch; each waits for the head with a version that is right until now.
+        for (blocked, store) in (1..).zip([&stores[0], &stores[1]]) {
+            let store = store.clone();
+            let names: &[&str] = if version % 2 == 0 { &["a"] } else { &["a", "b"] };
+            appends.spawn(async move {
+                let streams: Vec<_> = names.iter().map(|name| (*name, version)).collect();
+                append(&store, &streams).await
+            });
+            until_blocked(&fixture, blocked).await;
+        }
+        for name in ["a", "b"] {
+            sqlx::query(
+                "INSERT INTO events SELECT (SELECT max(position) + 1 FROM events), $1, $2, gen_random_uuid(), 'Tested', 1, '{}', '{}', \
+                 clock_timestamp()",
+            )
+            .bind(stream(name).as_str())
+            .bind(version + 1)
+            .execute(&mut head)
+            .await
+            .unwrap();
+        }
+        sqlx::query("COMMIT").execute(&mut head).await.unwrap();
+        for told in appends.join_all().await {
+            assert!(
+                matches!(told, Err(StoreError::WrongExpectedVersion { actual, .. }) if actual == version + 1),
+                "{told:?}"
+            );
+        }
+        assert_eq!(outsider.append("a", version).await, Err(version + 1));
+    }
+    assert_eq!(assert_whole(&fixture).await, 2 * 30);
 }
 
 #[tokio::test]

@@ -3,6 +3,13 @@
 -- Expand step: the previous release calls append_events, as before.
 SET LOCAL lock_timeout = '5s';
 
+CREATE OR REPLACE FUNCTION raise_history_changed(p_reached bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'the log ends before position %, or holds another event there than it did', p_reached
+        USING ERRCODE = 'WB001', HINT = 'History changed, by a restore or a failover: restart the process.';
+END $$;
+
 -- Refuses a log that ends before a position that it is said to have reached, or that holds another event where one is known (0: neither is).
 CREATE FUNCTION refuse_changed_history(p_reached bigint, p_known bigint, p_known_event uuid) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -11,15 +18,16 @@ BEGIN
         PERFORM raise_history_changed(p_reached);
     END IF;
     IF p_known > 0 AND NOT EXISTS (SELECT FROM events AS e WHERE e.position = p_known AND e.event_id = p_known_event) THEN
-        RAISE EXCEPTION 'position % of the log does not hold event %, as it did', p_known, p_known_event
-            USING ERRCODE = 'WB001', HINT = 'History changed, by a restore or a failover: restart the process.';
+        PERFORM raise_history_changed(p_known);
     END IF;
 END $$;
 
-CREATE FUNCTION raise_look_again(p_known bigint) RETURNS void
+-- A stream got an event after its version was known: had the caller vouched for it, it is to be looked for; else the same call may pass.
+CREATE FUNCTION raise_overtaken(p_vouched boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION 'a stream that was vouched for may have got an event after position %', p_known USING ERRCODE = 'WB003';
+    RAISE EXCEPTION 'a stream may have got an event since its version was known'
+        USING ERRCODE = CASE WHEN p_vouched THEN 'WB003' ELSE '40001' END;
 END $$;
 
 -- Appends a batch. Locks, then judges, then writes, in the caller's transaction (READ COMMITTED).
@@ -39,11 +47,13 @@ END $$;
 --
 -- WB001: the log ends before p_hint, or holds another event at p_known. WB003: something may have been appended to a stream that the
 -- caller vouches for; call again and have it looked for. A unique violation of commands may also mean that: the rows of commands are
--- written before it is seen whether a version that was vouched for is still right.
+-- written before it is seen whether a version that was vouched for is still right. 40001: a row was written to events past this function
+-- while a version was looked for; call again.
 --
--- A version belongs to one event because appends to a stream wait for each other: each holds the lock on the stream's name from before
--- it looks at the last version until it has committed the next one. Nothing is updated: under an old snapshot (a dump, a report), dead
--- versions of a row that moves with every append would pile up and slow all of them.
+-- A version belongs to one event for two reasons. Appends to a stream wait for each other: each holds the lock on the stream's name from
+-- before it looks at the last version until it has committed the next one. And whoever has the log's head, also past this function, sees
+-- what was appended since it looked. Nothing is updated: under an old snapshot (a dump, a report), dead versions of a row that moves with
+-- every append would pile up and slow all of them.
 --
 -- Plans are made once, maybe while the tables are empty, and must be good when they are full: a version is found at the end of the index
 -- by stream, never by sorting what another index or a scan gives. The caller's session says so once (plan_cache_mode =
@@ -61,7 +71,7 @@ DECLARE
     -- Versions are looked for in so many of the last positions first: one or two partitions.
     c_recent   CONSTANT bigint := 5000000;
     v_streams  CONSTANT integer := cardinality(p_stream_ids);
-    v_after    bigint := p_hint - c_recent;
+    v_since    bigint;       -- the versions are known as of this position; NULL: there are none
     v_vouched  integer := 0; -- streams that the caller vouches for
     v_new      integer;
     v_current  integer;      -- streams that are at their expected version
@@ -92,14 +102,12 @@ BEGIN
 
     -- From here on, each statement sees what was committed before we had the locks.
     IF v_current < v_streams THEN
-        IF p_hint = 0 THEN
-            SELECT coalesce(max(position), 0) - c_recent INTO v_after FROM events;
-        END IF;
+        SELECT coalesce(max(position), 0) INTO v_since FROM events WHERE position >= p_hint;
         v_current := v_current + (
             SELECT count(*) FROM unnest(p_stream_ids, p_expected, p_look) AS s (stream_id, expected, look)
             WHERE s.expected > 0 AND (s.look OR p_known = 0) AND s.expected = (
                 SELECT e.stream_version FROM events AS e
-                WHERE e.stream_id = s.stream_id AND e.position > v_after ORDER BY e.stream_version DESC LIMIT 1
+                WHERE e.stream_id = s.stream_id AND e.position > v_since - c_recent ORDER BY e.stream_version DESC LIMIT 1
             )
         );
     END IF;
@@ -148,19 +156,23 @@ BEGIN
     END IF;
     recorded := greatest(clock_timestamp(), v_last_at);
 
-    -- First of all that it is the caller's log; then nobody's word is needed for what was looked for.
-    IF p_known > 0 AND (last_position, last_event) IS DISTINCT FROM (p_known, p_known_event) THEN
-        PERFORM refuse_changed_history(0, p_known, p_known_event);
-        IF v_vouched > 0 AND v_versions IS NULL THEN
-            -- Compared in the order of the log, which is short; its index by stream is what shall not be needed. The limit is written out
-            -- for the planner.
-            IF last_position > p_known + 2000 OR EXISTS (
-                SELECT FROM (SELECT stream_id FROM events WHERE position > p_known ORDER BY position LIMIT 2000) AS e
-                JOIN unnest(p_stream_ids, p_expected, p_look) AS s (stream_id, expected, look) ON s.stream_id = e.stream_id
-                WHERE s.expected > 0 AND NOT s.look
-            ) THEN
-                PERFORM raise_look_again(p_known);
-            END IF;
+    -- First of all that it is the caller's log.
+    IF p_known > 0 AND last_event IS DISTINCT FROM p_known_event
+        AND NOT EXISTS (SELECT FROM events AS e WHERE e.position = p_known AND e.event_id = p_known_event) THEN
+        PERFORM raise_history_changed(p_known);
+    END IF;
+    IF v_vouched > 0 AND v_versions IS NULL THEN
+        v_since := p_known;
+    END IF;
+    -- Compared in the order of the log: what came since is little, and the index by stream is what shall not be needed. The number is
+    -- written out for the planner.
+    IF last_position > v_since THEN
+        IF last_position > v_since + 5000 OR EXISTS (
+            SELECT FROM (SELECT stream_id, stream_version FROM events WHERE position > v_since ORDER BY position LIMIT 5000) AS e
+            JOIN unnest(p_stream_ids, p_expected, p_stream_appends) AS s (stream_id, expected, append) ON s.stream_id = e.stream_id
+            WHERE e.stream_version > s.expected AND s.append <> ALL (v_refused)
+        ) THEN
+            PERFORM raise_overtaken(v_vouched > 0 AND v_versions IS NULL);
         END IF;
     END IF;
 
@@ -179,15 +191,17 @@ BEGIN
     END IF;
 END $$;
 
--- One event of one stream, new or vouched for, with its command (NULL: none): what append_batch does, for who is alone and waits for it.
--- Returns the same row and raises the same.
+-- One event of one stream with its command (NULL: none): what append_batch does, for who waits for one. Returns and raises the same.
 CREATE FUNCTION append_one(
-    p_hint bigint, p_known bigint, p_known_event uuid, p_stream_id text, p_expected bigint,
+    p_hint bigint, p_known bigint, p_known_event uuid, p_stream_id text, p_expected bigint, p_look boolean,
     p_event_id uuid, p_event_type text, p_schema_version smallint, p_payload json, p_metadata json, p_command_id uuid,
     OUT last_position bigint, OUT last_event uuid, OUT recorded timestamptz, OUT stale_streams integer[], OUT stale_versions bigint[]
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
+    c_recent  CONSTANT bigint := 5000000;
+    v_looked  CONSTANT boolean := p_expected > 0 AND (p_look OR p_known = 0);
+    v_since   bigint; -- the version is known as of this position; NULL: the stream is new
     v_version bigint;
     v_last_at timestamptz;
 BEGIN
@@ -197,14 +211,24 @@ BEGIN
     IF p_expected = 0 THEN
         INSERT INTO streams (stream_id, since_position) VALUES (p_stream_id, p_hint) ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
-            SELECT max(e.stream_version) INTO v_version FROM streams AS t
-            JOIN events AS e ON e.stream_id = t.stream_id AND e.position > t.since_position WHERE t.stream_id = p_stream_id;
-            IF v_version IS NOT NULL THEN
-                PERFORM refuse_changed_history(p_hint, p_known, p_known_event);
-                stale_streams := '{1}';
-                stale_versions := ARRAY[v_version];
-                RETURN;
-            END IF;
+            v_since := p_hint;
+        END IF;
+    ELSIF NOT v_looked THEN
+        v_since := p_known;
+        v_version := p_expected;
+    ELSE
+        SELECT coalesce(max(position), 0) INTO v_since FROM events WHERE position >= p_hint;
+        SELECT e.stream_version INTO v_version FROM events AS e
+        WHERE e.stream_id = p_stream_id AND e.position > v_since - c_recent ORDER BY e.stream_version DESC LIMIT 1;
+    END IF;
+    IF v_since IS NOT NULL AND v_version IS DISTINCT FROM p_expected THEN
+        SELECT (SELECT max(e.stream_version) FROM events AS e WHERE e.stream_id = t.stream_id AND e.position > t.since_position)
+        INTO v_version FROM streams AS t WHERE t.stream_id = p_stream_id;
+        IF coalesce(v_version, 0) <> p_expected THEN
+            PERFORM refuse_changed_history(p_hint, p_known, p_known_event);
+            stale_streams := '{1}';
+            stale_versions := ARRAY[coalesce(v_version, 0)];
+            RETURN;
         END IF;
     END IF;
     IF p_command_id IS NOT NULL THEN
@@ -221,15 +245,16 @@ BEGIN
         last_position := 0;
     END IF;
     recorded := greatest(clock_timestamp(), v_last_at);
-    IF p_known > 0 AND (last_position, last_event) IS DISTINCT FROM (p_known, p_known_event) THEN
-        PERFORM refuse_changed_history(0, p_known, p_known_event);
+    IF p_known > 0 AND last_event IS DISTINCT FROM p_known_event
+        AND NOT EXISTS (SELECT FROM events AS e WHERE e.position = p_known AND e.event_id = p_known_event) THEN
+        PERFORM raise_history_changed(p_known);
     END IF;
-    IF p_expected > 0 AND (p_known = 0 OR last_position > p_known) THEN
-        IF p_known = 0 OR last_position > p_known + 2000 OR EXISTS (
-            SELECT FROM (SELECT stream_id FROM events WHERE position > p_known ORDER BY position LIMIT 2000) AS e
-            WHERE e.stream_id = p_stream_id
+    IF last_position > v_since THEN
+        IF last_position > v_since + 5000 OR EXISTS (
+            SELECT FROM (SELECT stream_id, stream_version FROM events WHERE position > v_since ORDER BY position LIMIT 5000) AS e
+            WHERE e.stream_id = p_stream_id AND e.stream_version > p_expected
         ) THEN
-            PERFORM raise_look_again(p_known);
+            PERFORM raise_overtaken(p_expected > 0 AND NOT v_looked);
         END IF;
     END IF;
 
@@ -237,8 +262,9 @@ BEGIN
     VALUES (last_position + 1, p_stream_id, p_expected + 1, p_event_id, p_event_type, p_schema_version, p_payload, p_metadata, recorded);
 END $$;
 
--- append_batch for who remembers nothing: every version is looked for, and commands come in any order. p_event_counts is not read any
--- more; it stays so that the previous release finds the function.
+-- The same for whoever is outside: remembers nothing, so that every version is looked for; sends commands in any order; and is told
+-- (22023) what it got wrong: streams given once each, and of each the events in order, at the versions that follow p_expected.
+-- p_event_counts is not read any more; it stays so that the previous release finds the function.
 CREATE OR REPLACE FUNCTION append_events(
     p_hint            bigint,
     p_stream_ids      text[], p_stream_appends  integer[], p_expected        bigint[], p_event_counts    bigint[],
@@ -249,7 +275,36 @@ CREATE OR REPLACE FUNCTION append_events(
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
 SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+DECLARE
+    v_wrong text;
 BEGIN
+    IF cardinality(p_stream_ids) = 1 AND cardinality(p_event_ids) = 1 AND cardinality(p_command_ids) <= 1
+        AND (p_event_appends, p_event_streams, p_event_versions) = (p_stream_appends, p_stream_ids, ARRAY[p_expected[1] + 1])
+        AND (cardinality(p_command_ids) = 0
+             OR (p_command_appends, p_command_streams, p_command_versions) = (p_stream_appends, p_stream_ids, p_event_versions)) THEN
+        SELECT a.last_position, a.recorded, a.stale_streams, a.stale_versions INTO last_position, recorded, stale_streams, stale_versions
+        FROM append_one(
+            p_hint, 0, NULL, p_stream_ids[1], p_expected[1], true, p_event_ids[1], p_event_types[1], p_schema_versions[1],
+            p_payloads[1]::json, p_metadata[1]::json, p_command_ids[1]
+        ) AS a;
+        RETURN;
+    END IF;
+
+    SELECT s.stream_id INTO v_wrong FROM unnest(p_stream_ids) AS s (stream_id) GROUP BY s.stream_id HAVING count(*) > 1 LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'stream % is given more than once', v_wrong USING ERRCODE = '22023';
+    END IF;
+    SELECT w.stream_id INTO v_wrong FROM (
+        SELECT e.stream_id, e.version IS NOT DISTINCT FROM s.expected + row_number() OVER (PARTITION BY e.stream_id ORDER BY e.number)
+                            AND e.append = s.append AS fits
+        FROM unnest(p_event_appends, p_event_streams, p_event_versions) WITH ORDINALITY AS e (append, stream_id, version, number)
+        LEFT JOIN unnest(p_stream_appends, p_stream_ids, p_expected) AS s (append, stream_id, expected) ON s.stream_id = e.stream_id
+    ) AS w WHERE w.fits IS NOT TRUE LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'the events of stream % do not follow its expected version one by one, in the append of the stream', v_wrong
+            USING ERRCODE = '22023';
+    END IF;
+
     SELECT array_agg(c.append), array_agg(c.stream_id), array_agg(c.id), array_agg(c.version)
     INTO p_command_appends, p_command_streams, p_command_ids, p_command_versions
     FROM (SELECT * FROM unnest(p_command_appends, p_command_streams, p_command_ids, p_command_versions) AS c (append, stream_id, id, version)
@@ -262,5 +317,5 @@ BEGIN
     ) AS b;
 END $$;
 
-REVOKE ALL ON FUNCTION refuse_changed_history, raise_look_again, append_batch, append_one FROM PUBLIC;
+REVOKE ALL ON FUNCTION refuse_changed_history, raise_overtaken, append_batch, append_one FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION append_batch, append_one TO waybill_service;
