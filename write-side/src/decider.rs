@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     Aggregate, Append, CommandError, Context, EventStore, Handled, Loaded, StoreError, StreamAppend,
     command_handler::{new_events, repeat},
+    snapshots::{Keeper, Standing},
 };
 
 /// Most commands that wait for one stream; one more is refused.
@@ -51,7 +52,8 @@ impl<A: Aggregate> Decider<A> {
     pub fn start(store: EventStore, stream: StreamId, tracker: &TaskTracker) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let patience = store.patience();
-        tracker.spawn(Owner::<A> { store, stream, waiting, known: Loaded::default(), unsure: true }.run());
+        let (keeper, known) = (Keeper::of(stream.clone()), Loaded::default());
+        tracker.spawn(Owner::<A> { store, stream, waiting, known, unsure: true, keeper, tracker: tracker.clone() }.run());
         Self { queue, patience }
     }
 
@@ -111,6 +113,8 @@ struct Owner<A: Aggregate> {
     known: Loaded<A>,
     /// Whether the stream may have gone on without us: then it is asked before the next decision.
     unsure: bool,
+    keeper: Keeper,
+    tracker: TaskTracker,
 }
 
 /// A command of a batch and what was decided about it.
@@ -160,7 +164,7 @@ impl<A: Aggregate> Owner<A> {
                     Err(error) => fail(batch, error, unknown),
                 };
             }
-            let appended = decided.events.len();
+            let (appended, last_event) = (decided.events.len(), decided.events.last().map(|event| event.event_id));
             let append = Append::to_one(StreamAppend {
                 stream_id: self.stream.clone(),
                 expected_version: self.known.version,
@@ -171,6 +175,10 @@ impl<A: Aggregate> Owner<A> {
                 Ok(done) => {
                     self.known.state = decided.state;
                     self.known.version = decided.version;
+                    if let Some(event) = last_event {
+                        let at = Standing { version: decided.version, position: done.last, event };
+                        self.keeper.offer(&self.store, &self.known.state, at, &self.tracker);
+                    }
                     return answer(batch, decided.verdicts, done.last, decided.version, appended);
                 }
                 // What this owner knows is no longer in the log: it must not decide on it.
@@ -191,7 +199,10 @@ impl<A: Aggregate> Owner<A> {
     /// Decides the batch in order on the state as it is known, without touching it.
     async fn decide(&mut self, batch: &[Waiting<A>]) -> Result<Decided<A>, StoreError> {
         if self.unsure {
-            let known = std::mem::take(&mut self.known);
+            let mut known = std::mem::take(&mut self.known);
+            if known.version == 0 {
+                known = self.keeper.read(&self.store).await?;
+            }
             self.known = self.store.load_from(&self.stream, known, CommandId(uuid::Uuid::nil())).await?;
             self.unsure = false;
         }

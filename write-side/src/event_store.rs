@@ -41,6 +41,8 @@ pub struct StoreConfig {
     pub batch_appends: usize,
     /// Most bytes of JSON in one transaction.
     pub batch_bytes: usize,
+    /// Events by which a long stream grows between two snapshots of its state, at least.
+    pub snapshot_every: StreamVersion,
     /// Most appends that wait; one more is refused.
     pub queue: usize,
     /// Longest time that an append may wait in the queue.
@@ -68,6 +70,7 @@ impl Default for StoreConfig {
             batchers: 2,
             batch_appends: 128,
             batch_bytes: 1 << 20,
+            snapshot_every: 10_000,
             queue: 4096,
             append_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(15),
@@ -90,6 +93,7 @@ impl StoreConfig {
             ("connect_timeout_ms", self.connect_timeout),
         ];
         let sizes = sizes.into_iter().filter(|(_, size)| *size == 0).map(|(what, _)| what);
+        let sizes = sizes.chain((self.snapshot_every < 1).then_some("snapshot_every"));
         let mut zeros = sizes.chain(times.into_iter().filter(|(_, time)| time.is_zero()).map(|(what, _)| what));
         zeros.next().map_or(Ok(()), |what| Err(StoreError::Misconfigured { what }))
     }
@@ -116,6 +120,7 @@ pub struct EventStore {
     append_timeout: Duration,
     verdict_timeout: Duration,
     read_timeout: Duration,
+    snapshot_every: StreamVersion,
 }
 
 /// An aggregate as its stream tells it.
@@ -205,7 +210,7 @@ impl EventStore {
         let log = Log::new(pool, log_id);
         wake.committed(log.head().await?);
         let (append_timeout, verdict_timeout) = (config.append_timeout, config.verdict_timeout());
-        let read_timeout = config.statement_timeout;
+        let (read_timeout, snapshot_every) = (config.statement_timeout, config.snapshot_every);
         Ok(Self {
             log,
             wake,
@@ -219,6 +224,7 @@ impl EventStore {
             append_timeout,
             verdict_timeout,
             read_timeout,
+            snapshot_every,
         })
     }
 
@@ -355,8 +361,12 @@ impl EventStore {
         answers.map_err(StoreError::doing("look for answered commands"))
     }
 
+    pub(crate) fn snapshot_every(&self) -> StreamVersion {
+        self.snapshot_every
+    }
+
     /// What the server answers, within a bound.
-    async fn told<T>(
+    pub(crate) async fn told<T>(
         &self,
         doing: &'static str,
         question: impl Future<Output = Result<T, sqlx::Error>>,

@@ -14,6 +14,7 @@ pub mod http;
 mod known;
 mod maintainer;
 mod price_list;
+mod snapshots;
 mod traffic;
 
 #[cfg(test)]

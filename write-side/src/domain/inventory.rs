@@ -16,14 +16,15 @@ use events::{
         StockReserved,
     },
 };
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Aggregate, shared_map::SharedMap};
+use super::{Aggregate, Snapshots, shared_map::SharedMap};
 
 /// More of one article than any warehouse holds; leaves room above, so that what comes back always fits.
 const PIECES_MAX: i64 = 1_000_000_000_000;
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     levels: SharedMap<Sku, Level>,
     reservations: SharedMap<KeyDigest, Reservation>,
@@ -32,7 +33,7 @@ pub struct Inventory {
 }
 
 /// Pieces of one article.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
     pub on_hand: i64,
     pub reserved: i64,
@@ -46,7 +47,7 @@ impl Level {
 }
 
 /// The key's 75 characters in 16 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct KeyDigest(Uuid);
 
 impl KeyDigest {
@@ -56,7 +57,7 @@ impl KeyDigest {
 }
 
 /// What became of a reservation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Reservation {
     Held(Arc<Held>),
     Refused,
@@ -67,7 +68,7 @@ enum Reservation {
     PutBack,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Held {
     order_id: OrderId,
     lines: Arc<[StockLine]>,
@@ -140,6 +141,11 @@ impl Aggregate for Inventory {
     type Command = InventoryCommand;
     type Event = InventoryEvent;
     type Error = InventoryError;
+
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots {
+        read: |json| serde_json::from_str(json).map(Self::with_shared_skus),
+        ..Snapshots::version(1)
+    });
 
     fn decide(&self, command: InventoryCommand) -> Decision {
         match command {
@@ -331,6 +337,19 @@ impl Inventory {
             level.on_hand = level.on_hand.saturating_add(on_hand * i64::from(line.quantity));
             level.reserved = level.reserved.saturating_add(reserved * i64::from(line.quantity));
         }
+    }
+
+    /// As it was before it was written down, where each SKU stands many times.
+    fn with_shared_skus(mut self) -> Self {
+        let mut reservations = std::mem::take(&mut self.reservations);
+        reservations.update(|fate| match fate {
+            Reservation::Held(held) => {
+                *fate = Reservation::Held(Arc::new(Held { order_id: held.order_id, lines: self.interned(&held.lines) }));
+            }
+            Reservation::Committed(lines) => *fate = Reservation::Committed(self.interned(lines)),
+            Reservation::Refused | Reservation::Tombstone | Reservation::Released | Reservation::PutBack => (),
+        });
+        Self { reservations, ..self }
     }
 
     /// The lines with the SKUs that the levels hold already, so that a million orders do not keep a million copies.

@@ -14,6 +14,7 @@ mod shared_map;
 pub mod shipment;
 
 use events::{DomainEvent, EventPayload};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// One stream's consistency boundary: the state that its events add up to, and what may happen next.
 pub trait Aggregate: Default + Clone + Send + Sync + 'static {
@@ -21,10 +22,29 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
     type Event: EventPayload + Into<DomainEvent> + Clone + Send + Sync;
     type Error: std::error::Error + Send + Sync + 'static;
 
+    /// For an aggregate whose streams grow long; the others are loaded from their events alone.
+    const SNAPSHOTS: Option<Snapshots<Self>> = None;
+
     /// What happens on `command`. Nothing, when its wish is already granted; an error, when a rule says no.
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
     /// The state after `event`. Cannot fail: what is in the log has happened.
     #[must_use]
     fn evolve(self, event: &Self::Event) -> Self;
+}
+
+/// How a state is kept, so that a long stream need not be folded from its first event.
+pub struct Snapshots<A> {
+    /// Raised with every change of the state's shape or of what `evolve` makes of an event: one of another version is not read.
+    pub state_version: i16,
+    pub write: fn(&A) -> serde_json::Result<String>,
+    pub read: fn(&str) -> serde_json::Result<A>,
+}
+
+impl<A: Serialize + DeserializeOwned> Snapshots<A> {
+    /// As JSON, all of it.
+    #[must_use]
+    pub const fn version(state_version: i16) -> Self {
+        Self { state_version, write: |state| serde_json::to_string(state), read: |json| serde_json::from_str(json) }
+    }
 }

@@ -9,6 +9,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// A write after a clone copies 1/1024 of the entries, and 8 KiB of pointers once.
 const SHARDS: usize = 1024;
 
@@ -64,12 +66,39 @@ impl<K: Clone + Eq + Hash, V: Clone> SharedMap<K, V> {
         self.shard(key).entry(key.clone()).or_default()
     }
 
+    pub(super) fn update(&mut self, mut each: impl FnMut(&mut V)) {
+        for shard in Arc::make_mut(&mut self.shards) {
+            Arc::make_mut(shard).values_mut().for_each(&mut each);
+        }
+    }
+
     fn shard<Q: Hash + ?Sized>(&mut self, key: &Q) -> &mut Shard<K, V> {
         let shards = Arc::make_mut(&mut self.shards);
         if shards.is_empty() {
             *shards = vec![Arc::default(); SHARDS];
         }
         Arc::make_mut(&mut shards[shard_of(key)])
+    }
+}
+
+impl<K: Eq + Hash + Serialize, V: Serialize> Serialize for SharedMap<K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.shards.iter().flat_map(|shard| shard.iter()))
+    }
+}
+
+impl<'de, K, V> Deserialize<'de> for SharedMap<K, V>
+where
+    K: Clone + Eq + Hash + Deserialize<'de>,
+    V: Clone + Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries = HashMap::<K, V>::deserialize(deserializer)?;
+        let mut map = Self::default();
+        for (key, value) in entries {
+            map.insert(key, value);
+        }
+        Ok(map)
     }
 }
 

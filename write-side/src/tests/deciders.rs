@@ -10,11 +10,11 @@ use crate::{
     domain::inventory::{Inventory, InventoryCommand, InventoryError},
 };
 
-fn sku() -> Sku {
+pub(super) fn sku() -> Sku {
     "85123A".parse().expect("a plain SKU")
 }
 
-fn receive(quantity: u32) -> InventoryCommand {
+pub(super) fn receive(quantity: u32) -> InventoryCommand {
     let lines = vec![StockLine { sku: sku(), quantity }];
     InventoryCommand::Receive { location: location(), lines, reference: "PO-1".into() }
 }

@@ -8,6 +8,7 @@ mod interleavings;
 mod outsider;
 mod replay;
 mod server_faults;
+mod snapshots;
 mod tally;
 mod upkeep;
 mod vouching;

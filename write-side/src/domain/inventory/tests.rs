@@ -283,6 +283,46 @@ fn a_reservation_is_not_touched_in_the_name_of_another_order() {
     }
 }
 
+const SNAPSHOTS: Snapshots<Inventory> = Inventory::SNAPSHOTS.expect("a location's stream is long");
+
+fn as_json(state: &Inventory) -> serde_json::Value {
+    serde_json::from_str(&(SNAPSHOTS.write)(state).unwrap()).unwrap()
+}
+
+#[test]
+fn a_change_of_what_a_snapshot_holds_needs_another_state_version() {
+    let one = [("MUG", 1)];
+    let state = ten_mugs([
+        adjusted("CUP", 3),
+        reserved(1, &one),
+        refused(2, vec![]),
+        released(3, &[]),
+        reserved(4, &one),
+        released(4, &one),
+        reserved(5, &one),
+        committed(5, &one),
+        reserved(6, &one),
+        committed(6, &one),
+        back(6, &one),
+    ])
+    .state();
+    let digest = |number| KeyDigest::of(&key(number)).0.to_string();
+    let line = serde_json::json!([{ "sku": "MUG", "quantity": 1 }]);
+    let expected = serde_json::json!({
+        "levels": { "MUG": { "on_hand": 9, "reserved": 1 }, "CUP": { "on_hand": 3, "reserved": 0 } },
+        "reservations": {
+            digest(1): { "Held": { "order_id": order(1), "lines": line } },
+            digest(2): "Refused",
+            digest(3): "Tombstone",
+            digest(4): "Released",
+            digest(5): { "Committed": line },
+            digest(6): "PutBack",
+        },
+        "holding": { order(1).0.to_string(): digest(1) },
+    });
+    assert_eq!((SNAPSHOTS.state_version, as_json(&state)), (1, expected));
+}
+
 const ARTICLES: [&str; 3] = ["CUP", "MUG", "PLATE"];
 
 fn any_lines() -> impl Strategy<Value = Vec<(&'static str, u32)>> {
@@ -369,6 +409,15 @@ proptest! {
             if outcome.is_ok() && !receipt {
                 assert_eq!(after.decide(command.clone()), Ok(vec![]), "{command:?} again");
             }
+        });
+    }
+
+    #[test]
+    fn a_snapshot_gives_back_the_state_that_it_was_taken_of(commands in prop::collection::vec(any_command(), 0..60)) {
+        play::<Inventory>(commands, |_, command, _, after| {
+            let restored = (SNAPSHOTS.read)(&(SNAPSHOTS.write)(after).unwrap()).unwrap();
+            assert_eq!(as_json(&restored), as_json(after));
+            assert_eq!(restored.decide(command.clone()), after.decide(command.clone()));
         });
     }
 
