@@ -39,7 +39,9 @@ END $$;
 -- p_known and p_known_event are a position of the log and the event there, as the caller knows them (0 and NULL: it knows none). p_look
 -- says of each stream whether its version is to be looked for. Of one that is neither to be looked for nor new, the caller vouches that
 -- p_expected was its version when the log ended at p_known: because it wrote the stream's last event itself, and everything between that
--- one and p_known. Where p_known is 0 nothing can be vouched for: all are looked for, whatever p_look says.
+-- one and p_known. Where p_known is 0 nothing can be vouched for: all are looked for, whatever p_look says. Should all
+-- that came since p_known be one batch from event p_next_first to event p_next_event at position p_next (NULL: no such), the caller vouches
+-- for the same as of there: it sent that batch, which is about other streams.
 --
 -- Returns one row: the position before the first event written and the event there (0 and NULL in an empty log; NULL and NULL if nothing
 -- was written), the time recorded, and for each stream that was not at its expected version (0: no such stream) its number in
@@ -60,6 +62,7 @@ END $$;
 -- force_generic_plan, and off: jit, enable_seqscan, enable_bitmapscan, enable_sort); said by the function, it would cost each call.
 CREATE FUNCTION append_batch(
     p_hint            bigint,    p_known           bigint,    p_known_event    uuid,
+    p_next            bigint,    p_next_first      uuid,      p_next_event     uuid,
     p_stream_ids      text[],    p_stream_appends  integer[], p_expected       bigint[], p_look             boolean[],
     p_event_appends   integer[], p_event_streams   text[],    p_event_versions bigint[], p_event_ids        uuid[],
     p_event_types     text[],    p_schema_versions smallint[], p_payloads      json[],   p_metadata         json[],
@@ -78,6 +81,8 @@ DECLARE
     v_versions bigint[];     -- of all of them, once they were looked for
     v_refused  integer[] := '{}';
     v_last_at  timestamptz;
+    v_is_known boolean;
+    v_is_next  boolean := false;
 BEGIN
     stale_streams := '{}';
     stale_versions := '{}';
@@ -157,12 +162,19 @@ BEGIN
     recorded := greatest(clock_timestamp(), v_last_at);
 
     -- First of all that it is the caller's log.
-    IF p_known > 0 AND last_event IS DISTINCT FROM p_known_event
-        AND NOT EXISTS (SELECT FROM events AS e WHERE e.position = p_known AND e.event_id = p_known_event) THEN
-        PERFORM raise_history_changed(p_known);
+    IF p_known > 0 AND last_event IS DISTINCT FROM p_known_event THEN
+        SELECT bool_or(e.position = p_known AND e.event_id = p_known_event),
+               bool_or(e.position > p_known AND e.event_id = p_next_first) AND (last_position, last_event) = (p_next, p_next_event)
+        INTO v_is_known, v_is_next
+        FROM events AS e WHERE e.position BETWEEN p_known AND p_known + 1;
+        IF v_is_known IS NOT TRUE THEN
+            PERFORM raise_history_changed(p_known);
+        END IF;
     END IF;
     IF v_vouched > 0 AND v_versions IS NULL THEN
-        v_since := p_known;
+        -- A batch stands together: of one that is as long as it can be, and stands there from its first event to its last, nothing was
+        -- refused, and nothing else came between.
+        v_since := CASE WHEN v_is_next THEN p_next ELSE p_known END;
     END IF;
     -- Compared in the order of the log: what came since is little, and the index by stream is what shall not be needed. The number is
     -- written out for the planner.
@@ -311,7 +323,7 @@ BEGIN
           ORDER BY stream_id COLLATE "C", id) AS c;
     SELECT b.last_position, b.recorded, b.stale_streams, b.stale_versions INTO last_position, recorded, stale_streams, stale_versions
     FROM append_batch(
-        p_hint, 0, NULL, p_stream_ids, p_stream_appends, p_expected, NULL, p_event_appends, p_event_streams, p_event_versions,
+        p_hint, 0, NULL, NULL, NULL, NULL, p_stream_ids, p_stream_appends, p_expected, NULL, p_event_appends, p_event_streams, p_event_versions,
         p_event_ids, p_event_types, p_schema_versions, p_payloads::json[], p_metadata::json[], p_command_appends, p_command_streams,
         p_command_ids, p_command_versions
     ) AS b;

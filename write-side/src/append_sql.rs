@@ -98,11 +98,14 @@ async fn append_batch(
     let mut commands: Vec<_> = commands.chain(keys).collect();
     commands.sort_unstable();
     sqlx::query_as(
-        "SELECT * FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+        "SELECT * FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
     )
     .bind(hint.0)
     .bind(vouched.known.map_or(0, |known| known.position.0))
     .bind(vouched.known.map(|known| known.event))
+    .bind(vouched.next.map(|next| next.last.position.0))
+    .bind(vouched.next.map(|next| next.first_event))
+    .bind(vouched.next.map(|next| next.last.event))
     .bind(streams.iter().map(|(_, s)| s.stream_id.as_str()).collect::<Vec<_>>())
     .bind(streams.iter().map(|(n, _)| number(*n)).collect::<Vec<_>>())
     .bind(streams.iter().map(|(_, s)| s.expected_version).collect::<Vec<_>>())

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Append, Appended, StoreConfig, StoreError, StreamAppend,
     append_sql::{self, Outcome, sorted_streams},
-    known::{Known, Landmark, Written},
+    known::{Known, Landmark, Sent, Written},
     traffic::Counters,
 };
 
@@ -195,6 +195,7 @@ impl Batcher {
         } else {
             self.known.vouch_for_none(streams.len())
         };
+        let _sending = self.known.sending(sent(batch, &streams));
         let call = append_sql::append(&mut connection, batch, &streams, hint, &vouched);
         let Ok(outcome) = tokio::time::timeout(self.config.statement_timeout, call).await else {
             return Err(BatchError::Lost(None)); // the connection is dropped: its transaction ends one way or the other
@@ -383,6 +384,19 @@ impl<'a> Batch<'a> {
 pub(crate) async fn connect(options: &PgConnectOptions, timeout: Duration) -> Result<PgConnection, sqlx::Error> {
     let connect = PgConnection::connect_with(options);
     tokio::time::timeout(timeout, connect).await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
+}
+
+/// What the batch writes if all of it is good, of these streams.
+fn sent(batch: &[Queued], streams: &[(usize, &StreamAppend)]) -> Sent {
+    let events = batch.iter().map(|queued| queued.append.event_count()).sum::<usize>();
+    let mut all = batch.iter().flat_map(|queued| &queued.append.streams).flat_map(|stream| &stream.events);
+    let first_event = all.next().expect("an append has events").event_id;
+    Sent {
+        streams: streams.iter().map(|(_, stream)| stream.stream_id.clone()).collect(),
+        events: i64::try_from(events).expect("a batch is bounded"),
+        first_event,
+        last_event: all.last().map_or(first_event, |event| event.event_id),
+    }
 }
 
 /// A command had its effect on the stream before, or a key in its category.

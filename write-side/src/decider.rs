@@ -53,7 +53,8 @@ impl<A: Aggregate> Decider<A> {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let patience = store.patience();
         let (keeper, known) = (Keeper::of(stream.clone()), Loaded::default());
-        tracker.spawn(Owner::<A> { store, stream, waiting, known, unsure: true, keeper, tracker: tracker.clone() }.run());
+        tracker
+            .spawn(Owner::<A> { store, stream, waiting, known, unsure: true, keeper, tracker: tracker.clone() }.run());
         Self { queue, patience }
     }
 

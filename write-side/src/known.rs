@@ -1,7 +1,8 @@
 //! What this process knows of its streams' versions without looking: it wrote their last events, and all that stands behind those.
 //!
 //! Whoever appends alone, as the one process of a shop does, knows nearly every version; the append then needs no index to judge. Somebody
-//! else's event is a gap, with which all that was known ends. The append sees for itself that nothing came since (`append_batch`).
+//! else's event is a gap, with which all that was known ends. The append sees for itself that nothing came since (`append_batch`); most
+//! often that is one batch of another connection of this process, of which is known what it will have written.
 
 use std::{
     collections::HashMap,
@@ -35,6 +36,8 @@ struct Run {
     older: HashMap<StreamId, StreamVersion>,
     /// Batches that stand behind a gap.
     early: Vec<Written>,
+    /// Batches that were sent and not heard of.
+    sent: Vec<Arc<Sent>>,
     /// As many as may be heard of before the one whose events stand before theirs; with more of them, it is not waited for: somebody
     /// else wrote those, or the answer to it was lost.
     most_early: usize,
@@ -48,11 +51,39 @@ pub(crate) struct Written {
     pub versions: Vec<(StreamId, StreamVersion)>,
 }
 
+/// A batch under way: what it will have written if none of its appends is refused.
+pub(crate) struct Sent {
+    /// Ascending.
+    pub streams: Vec<StreamId>,
+    pub events: i64,
+    pub first_event: Uuid,
+    pub last_event: Uuid,
+}
+
+/// A batch that may stand right behind what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub first_event: Uuid,
+    pub last: Landmark,
+}
+
+impl Sent {
+    fn is_apart_from<'a>(&self, streams: impl Iterator<Item = &'a StreamId>) -> bool {
+        let mut own = self.streams.iter().peekable();
+        streams.into_iter().all(|stream| {
+            while own.next_if(|own| *own < stream).is_some() {}
+            own.peek().is_none_or(|own| *own != stream)
+        })
+    }
+}
+
 /// What the append is told of the log, and of the versions that it need not look for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Vouched {
     /// The last event that is known.
     pub known: Option<Landmark>,
+    /// The one other batch that is under way, if none of the streams is in it.
+    pub next: Option<Next>,
     /// Of each stream, whether its version is to be looked for. One that is new has none.
     pub look: Vec<bool>,
     /// Whether any stream that is not new is not to be looked for.
@@ -65,17 +96,24 @@ impl Known {
         // While the task of one rests between commit and answer, each of the others may pass it more than once.
         let most_early = 2 * connections;
         let (versions, older) = (HashMap::new(), HashMap::new());
-        Self(Arc::new(Mutex::new(Run { end: None, versions, older, early: Vec::new(), most_early })))
+        let (early, sent) = (Vec::new(), Vec::new());
+        Self(Arc::new(Mutex::new(Run { end: None, versions, older, early, sent, most_early })))
     }
 
-    /// For a batch on these streams at these expected versions, of a log that is said to have come to `newest`.
+    /// For a batch on these streams, ascending, at these expected versions, of a log that is said to have come to `newest`.
     pub(crate) fn vouch<'a>(
         &self,
         newest: Position,
-        streams: impl Iterator<Item = (&'a StreamId, StreamVersion)>,
+        streams: impl Iterator<Item = (&'a StreamId, StreamVersion)> + Clone,
     ) -> Vouched {
         let run = self.lock();
         let is_near = run.end.is_some_and(|end| newest.0 - end.position.0 <= FAR);
+        let next = run.end.and_then(|end| {
+            let [sent] = run.sent.as_slice() else { return None };
+            let apart = sent.is_apart_from(streams.clone().map(|(stream, _)| stream));
+            let last = Landmark { position: Position(end.position.0 + sent.events), event: sent.last_event };
+            apart.then_some(Next { first_event: sent.first_event, last })
+        });
         let mut for_any = false;
         let look = streams.map(|(stream, expected)| {
             let known = is_near && run.version(stream) == Some(expected);
@@ -83,12 +121,19 @@ impl Known {
             expected > 0 && !known
         });
         let look = look.collect();
-        Vouched { known: run.end, look, for_any }
+        Vouched { known: run.end, next, look, for_any }
     }
 
     /// For a batch of so many streams, each to be looked for.
     pub(crate) fn vouch_for_none(&self, streams: usize) -> Vouched {
-        Vouched { known: self.lock().end, look: vec![true; streams], for_any: false }
+        Vouched { known: self.lock().end, next: None, look: vec![true; streams], for_any: false }
+    }
+
+    /// Until the guard is dropped, the batch is under way.
+    pub(crate) fn sending(&self, sent: Sent) -> Sending<'_> {
+        let sent = Arc::new(sent);
+        self.lock().sent.push(sent.clone());
+        Sending { known: self, sent }
     }
 
     pub(crate) fn add(&self, written: Written) {
@@ -106,6 +151,17 @@ impl Known {
     fn lock(&self) -> MutexGuard<'_, Run> {
         // Nothing is done under the lock that could stop half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct Sending<'a> {
+    known: &'a Known,
+    sent: Arc<Sent>,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.known.lock().sent.retain(|sent| !Arc::ptr_eq(sent, &self.sent));
     }
 }
 
@@ -238,6 +294,36 @@ mod tests {
         assert_eq!(vouch(&known, &[("a", 2)]), (2, vec![true]), "the event itself is known");
         known.add(batch(9, 10, &[("a", 3)]));
         assert_eq!(vouch(&known, &[("a", 3)]), (10, vec![false]));
+    }
+
+    #[test]
+    fn what_one_other_batch_will_have_written_is_foreseen_unless_it_is_about_the_same_streams() {
+        let known = Known::new(2);
+        let next = |streams: &[&str]| {
+            let streams: Vec<_> = streams.iter().map(|name| stream(name)).collect();
+            known.vouch(Position(0), streams.iter().map(|stream| (stream, 1))).next.map(|next| next.last)
+        };
+        let sent = |last: i64, streams: &[&str]| Sent {
+            streams: streams.iter().map(|name| stream(name)).collect(),
+            events: 3,
+            first_event: landmark(11).event,
+            last_event: landmark(last).event,
+        };
+        let sending = known.sending(sent(13, &["b", "d"]));
+        assert_eq!(next(&["a"]), None, "nothing is known");
+        known.add(batch(9, 10, &[("a", 1)]));
+        for apart in [&["a"][..], &["a", "c", "e"], &["c"], &["e"]] {
+            assert_eq!(next(apart), Some(landmark(13)), "{apart:?}");
+        }
+        for with in [&["b"][..], &["d"], &["a", "b"], &["c", "d", "e"]] {
+            assert_eq!(next(with), None, "{with:?}");
+        }
+        let another = known.sending(sent(14, &["f"]));
+        assert_eq!(next(&["a"]), None, "nobody knows which comes first");
+        drop(sending);
+        assert_eq!(next(&["a"]), Some(Landmark { position: Position(13), ..landmark(14) }));
+        drop(another);
+        assert_eq!(next(&["a"]), None);
     }
 
     #[test]

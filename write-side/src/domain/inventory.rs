@@ -344,7 +344,8 @@ impl Inventory {
         let mut reservations = std::mem::take(&mut self.reservations);
         reservations.update(|fate| match fate {
             Reservation::Held(held) => {
-                *fate = Reservation::Held(Arc::new(Held { order_id: held.order_id, lines: self.interned(&held.lines) }));
+                *fate =
+                    Reservation::Held(Arc::new(Held { order_id: held.order_id, lines: self.interned(&held.lines) }));
             }
             Reservation::Committed(lines) => *fate = Reservation::Committed(self.interned(lines)),
             Reservation::Refused | Reservation::Tombstone | Reservation::Released | Reservation::PutBack => (),

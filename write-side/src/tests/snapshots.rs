@@ -64,7 +64,9 @@ async fn an_owner_reads_only_what_came_after_the_snapshot() {
 
 #[tokio::test]
 async fn a_snapshot_of_other_code_or_another_history_or_that_is_torn_is_passed_over() {
-    for spoil in ["state_version = 7", "event_id = gen_random_uuid()", "position = position + 1", "state = '{\"levels\":1}'"] {
+    for spoil in
+        ["state_version = 7", "event_id = gen_random_uuid()", "position = position + 1", "state = '{\"levels\":1}'"]
+    {
         let fixture = fixture().await;
         receive_each(&fixture, EVERY + 5).await;
         until_kept(&fixture, EVERY).await;
@@ -74,7 +76,10 @@ async fn a_snapshot_of_other_code_or_another_history_or_that_is_torn_is_passed_o
         spoil_events_up_to(&fixture, EVERY).await;
         let anew = Deciders::<Inventory>::new(fixture.again().await, fixture.tracker.clone()).of(&stream());
         let error = anew.submit(receive(1), context(command("one more"))).await.expect_err("the events are needed");
-        assert!(matches!(&error, CommandError::Store(StoreError::Log(LogError::Undecodable { .. }))), "{spoil}: {error}");
+        assert!(
+            matches!(&error, CommandError::Store(StoreError::Log(LogError::Undecodable { .. }))),
+            "{spoil}: {error}"
+        );
     }
 }
 
@@ -84,11 +89,10 @@ async fn snapshots_are_taken_at_longer_and_longer_intervals() {
     receive_each(&fixture, 12 * EVERY).await;
     // At 50, 100, 150, 200; then, by a quarter: 250, 312, 390, 487.
     until_kept(&fixture, 487).await;
-    let (count, updated): (i64, i64) = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM snapshots), (SELECT stream_version FROM snapshots)",
-    )
-    .fetch_one(&fixture.superuser().await)
-    .await
-    .unwrap();
+    let (count, updated): (i64, i64) =
+        sqlx::query_as("SELECT (SELECT count(*) FROM snapshots), (SELECT stream_version FROM snapshots)")
+            .fetch_one(&fixture.superuser().await)
+            .await
+            .unwrap();
     assert_eq!((count, updated), (1, 487), "one a stream");
 }

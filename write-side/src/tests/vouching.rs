@@ -198,6 +198,39 @@ async fn an_event_written_in_plain_sql_under_the_head_of_the_log_is_seen_by_ever
     assert_eq!(assert_whole(&fixture).await, 2 * 30);
 }
 
+/// An event to stream a at version 1, by who knows position 1, and that a batch of two events of this process may stand behind it.
+const NEXT: &str = "SELECT append_batch(1, 1, uuid_of(1), 3, uuid_of(2), uuid_of(3), '{test-a}', '{0}', '{1}', '{f}', '{0}', '{test-a}', '{2}', \
+     ARRAY[gen_random_uuid()], '{Tested}', '{1}', '{\"{}\"}', '{\"{}\"}', '{}', '{}', '{}', '{}')";
+
+#[tokio::test]
+async fn a_batch_that_was_foreseen_is_taken_for_it_only_whole_and_with_nothing_before_it() {
+    // What came behind position 1: streams and the numbers of the events' ids. The batch is 2 and 3, on other streams.
+    let cases: [(&[(&str, i64)], bool); 5] = [
+        (&[], true),
+        (&[("x", 2), ("y", 3)], true),
+        // Its first append was refused, and somebody else's event makes up for it.
+        (&[("a", 9), ("y", 3)], false),
+        (&[("x", 2), ("a", 9)], false),
+        (&[("x", 2), ("y", 3), ("a", 9)], false),
+    ];
+    for (since, taken) in cases {
+        let fixture = Fixture::new().await;
+        let pool = fixture.superuser().await;
+        let id = "CREATE FUNCTION uuid_of(n bigint) RETURNS uuid LANGUAGE sql AS \
+                  $$ SELECT ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid $$";
+        sqlx::raw_sql(id).execute(&pool).await.unwrap();
+        for (position, (name, number)) in (1_i64..).zip(std::iter::once(&("a", 1)).chain(since)) {
+            let sql = "INSERT INTO events SELECT $1, $2, (SELECT count(*) + 1 FROM events WHERE stream_id = $2), uuid_of($3), 'Tested', 1, \
+                       '{}', '{}', clock_timestamp()";
+            sqlx::query(sql).bind(position).bind(stream(name).as_str()).bind(number).execute(&pool).await.unwrap();
+        }
+        let told = sqlx::query(NEXT).execute(&pool).await;
+        let code =
+            told.err().and_then(|error| error.into_database_error()).and_then(|error| error.code().map(String::from));
+        assert_eq!(code.as_deref(), (!taken).then_some("WB003"), "{since:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_twin_of_a_command_under_way_is_told_the_version_that_it_led_to() {
     let fixture = Fixture::new().await;
