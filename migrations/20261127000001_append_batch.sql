@@ -81,8 +81,10 @@ DECLARE
     v_versions bigint[];     -- of all of them, once they were looked for
     v_refused  integer[] := '{}';
     v_last_at  timestamptz;
+    v_last_xid xid;
     v_is_known boolean;
     v_is_next  boolean := false;
+    v_overtaken boolean := false;
 BEGIN
     stale_streams := '{}';
     stale_versions := '{}';
@@ -128,7 +130,7 @@ BEGIN
             SELECT array_agg(s.number::integer), array_agg(s.version), array_agg(DISTINCT s.append)
             INTO stale_streams, stale_versions, v_refused
             FROM unnest(p_stream_appends, p_expected, v_versions) WITH ORDINALITY AS s (append, expected, version, number)
-            WHERE s.version <> s.expected;
+            WHERE s.version IS DISTINCT FROM s.expected;
         END IF;
         IF p_stream_appends <@ v_refused THEN
             -- Nothing to write; but a stream must not be left with a position that the log has not reached.
@@ -151,7 +153,7 @@ BEGIN
     -- Last, and held to the commit: positions are dense and in the order of commits.
     PERFORM FROM log_head FOR UPDATE;
     -- A statement of its own, so a snapshot taken after the lock: it sees what the last holder committed.
-    SELECT e.position, e.event_id, e.recorded_at INTO last_position, last_event, v_last_at
+    SELECT e.position, e.event_id, e.recorded_at, e.xmin INTO last_position, last_event, v_last_at, v_last_xid
     FROM events AS e WHERE e.position >= p_hint ORDER BY e.position DESC LIMIT 1;
     IF NOT FOUND THEN
         IF p_hint > 0 THEN
@@ -164,7 +166,8 @@ BEGIN
     -- First of all that it is the caller's log.
     IF p_known > 0 AND last_event IS DISTINCT FROM p_known_event THEN
         SELECT bool_or(e.position = p_known AND e.event_id = p_known_event),
-               bool_or(e.position > p_known AND e.event_id = p_next_first) AND (last_position, last_event) = (p_next, p_next_event)
+               bool_or(e.position > p_known AND e.event_id = p_next_first AND e.xmin = v_last_xid)
+                   AND (last_position, last_event) = (p_next, p_next_event)
         INTO v_is_known, v_is_next
         FROM events AS e WHERE e.position BETWEEN p_known AND p_known + 1;
         IF v_is_known IS NOT TRUE THEN
@@ -172,20 +175,29 @@ BEGIN
         END IF;
     END IF;
     IF v_vouched > 0 AND v_versions IS NULL THEN
-        -- A batch stands together: of one that is as long as it can be, and stands there from its first event to its last, nothing was
-        -- refused, and nothing else came between.
+        -- What one transaction appends stands together. So if one transaction wrote the foreseen batch's first event right behind p_known
+        -- and its last one at the end, as far apart as they are when nothing is refused, then it wrote all that is between. (The same
+        -- events may have come in several transactions, after a refusal, and then others may stand among them.)
         v_since := CASE WHEN v_is_next THEN p_next ELSE p_known END;
     END IF;
-    -- Compared in the order of the log: what came since is little, and the index by stream is what shall not be needed. The number is
-    -- written out for the planner.
-    IF last_position > v_since THEN
-        IF last_position > v_since + 5000 OR EXISTS (
-            SELECT FROM (SELECT stream_id, stream_version FROM events WHERE position > v_since ORDER BY position LIMIT 5000) AS e
+    IF last_position > v_since + 2000 THEN
+        v_overtaken := EXISTS (
+            SELECT FROM unnest(p_stream_ids, p_expected, p_stream_appends) AS s (stream_id, expected, append)
+            WHERE s.append <> ALL (v_refused) AND EXISTS (
+                SELECT FROM events AS e WHERE e.stream_id = s.stream_id AND e.stream_version > s.expected AND e.position > v_since
+            )
+        );
+    ELSIF last_position > v_since THEN
+        -- What came since is little: compared in the order of the log, it costs less than to look for each stream. The limit, which
+        -- limits nothing, tells the planner.
+        v_overtaken := EXISTS (
+            SELECT FROM (SELECT stream_id, stream_version FROM events WHERE position > v_since ORDER BY position LIMIT 2000) AS e
             JOIN unnest(p_stream_ids, p_expected, p_stream_appends) AS s (stream_id, expected, append) ON s.stream_id = e.stream_id
             WHERE e.stream_version > s.expected AND s.append <> ALL (v_refused)
-        ) THEN
-            PERFORM raise_overtaken(v_vouched > 0 AND v_versions IS NULL);
-        END IF;
+        );
+    END IF;
+    IF v_overtaken THEN
+        PERFORM raise_overtaken(v_vouched > 0 AND v_versions IS NULL);
     END IF;
 
     IF v_refused = '{}' THEN
@@ -262,10 +274,7 @@ BEGIN
         PERFORM raise_history_changed(p_known);
     END IF;
     IF last_position > v_since THEN
-        IF last_position > v_since + 5000 OR EXISTS (
-            SELECT FROM (SELECT stream_id, stream_version FROM events WHERE position > v_since ORDER BY position LIMIT 5000) AS e
-            WHERE e.stream_id = p_stream_id AND e.stream_version > p_expected
-        ) THEN
+        IF EXISTS (SELECT FROM events AS e WHERE e.stream_id = p_stream_id AND e.stream_version > p_expected AND e.position > v_since) THEN
             PERFORM raise_overtaken(p_expected > 0 AND NOT v_looked);
         END IF;
     END IF;
@@ -275,7 +284,8 @@ BEGIN
 END $$;
 
 -- The same for whoever is outside: remembers nothing, so that every version is looked for; sends commands in any order; and is told
--- (22023) what it got wrong: streams given once each, and of each the events in order, at the versions that follow p_expected.
+-- (22023) what it got wrong: streams given once each; of each the events in order, at the versions that follow p_expected; commands of
+-- those streams, at one of those versions.
 -- p_event_counts is not read any more; it stays so that the previous release finds the function.
 CREATE OR REPLACE FUNCTION append_events(
     p_hint            bigint,
@@ -292,6 +302,7 @@ DECLARE
 BEGIN
     IF cardinality(p_stream_ids) = 1 AND cardinality(p_event_ids) = 1 AND cardinality(p_command_ids) <= 1
         AND (p_event_appends, p_event_streams, p_event_versions) = (p_stream_appends, p_stream_ids, ARRAY[p_expected[1] + 1])
+        AND (cardinality(p_command_ids) = 0 OR p_command_ids[1] IS NOT NULL)
         AND (cardinality(p_command_ids) = 0
              OR (p_command_appends, p_command_streams, p_command_versions) = (p_stream_appends, p_stream_ids, p_event_versions)) THEN
         SELECT a.last_position, a.recorded, a.stale_streams, a.stale_versions INTO last_position, recorded, stale_streams, stale_versions
@@ -302,6 +313,10 @@ BEGIN
         RETURN;
     END IF;
 
+    IF EXISTS (SELECT FROM unnest(p_stream_ids, p_stream_appends, p_expected) AS s (stream_id, append, expected)
+               WHERE s.stream_id IS NULL OR s.append IS NULL OR s.expected IS NULL) THEN
+        RAISE EXCEPTION 'each stream needs a name, the number of its append and its expected version' USING ERRCODE = '22023';
+    END IF;
     SELECT s.stream_id INTO v_wrong FROM unnest(p_stream_ids) AS s (stream_id) GROUP BY s.stream_id HAVING count(*) > 1 LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'stream % is given more than once', v_wrong USING ERRCODE = '22023';
@@ -317,6 +332,17 @@ BEGIN
             USING ERRCODE = '22023';
     END IF;
 
+    -- A key stands under its category, at version 0.
+    SELECT c.stream_id INTO v_wrong
+    FROM unnest(p_command_appends, p_command_streams, p_command_versions) AS c (append, stream_id, version)
+    WHERE c.version IS DISTINCT FROM 0 AND NOT EXISTS (
+        SELECT FROM unnest(p_stream_appends, p_stream_ids, p_expected) AS s (append, stream_id, expected)
+        WHERE s.append = c.append AND s.stream_id = c.stream_id AND c.version > s.expected
+          AND c.version <= s.expected + (SELECT count(*) FROM unnest(p_event_streams) AS e (stream_id) WHERE e.stream_id = c.stream_id)
+    ) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'a command of stream % does not lead to a version that its append writes', v_wrong USING ERRCODE = '22023';
+    END IF;
     SELECT array_agg(c.append), array_agg(c.stream_id), array_agg(c.id), array_agg(c.version)
     INTO p_command_appends, p_command_streams, p_command_ids, p_command_versions
     FROM (SELECT * FROM unnest(p_command_appends, p_command_streams, p_command_ids, p_command_versions) AS c (append, stream_id, id, version)

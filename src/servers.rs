@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use events::schema;
+use events::{LogId, schema};
 use local_services::{LocalServices, Needs, Options, Reporter};
 use sqlx::PgPool;
 
@@ -20,6 +20,8 @@ pub(crate) struct Servers {
     /// As the owner; none where only the services' URL is configured.
     pub owner_url: Option<String>,
     admin_url: Option<String>,
+    /// Which log the database is to hold.
+    log_id: LogId,
     /// Empty where it was not asked for; likewise `amqp_url`.
     pub redis_url: String,
     pub amqp_url: String,
@@ -72,6 +74,7 @@ impl Servers {
             database_url,
             owner_url,
             admin_url,
+            log_id: config.log.id.clone(),
             redis_url: asked(needs.redis, &config.redis.url, redis),
             amqp_url: asked(needs.rabbitmq, &config.rabbitmq.url, rabbitmq),
             local,
@@ -117,7 +120,10 @@ impl Servers {
             }
         }
         match &self.owner_url {
-            Some(owner_url) => schema::migrate(owner_url).await.context("cannot bring the schema up to date"),
+            Some(owner_url) => {
+                schema::migrate(owner_url).await.context("cannot bring the schema up to date")?;
+                Ok(schema::name_log(owner_url, &self.log_id).await?)
+            }
             None => self.connect(2).await.map(drop),
         }
     }
@@ -135,6 +141,7 @@ impl Servers {
         if let Some(lack) = lack(pending) {
             anyhow::bail!(lack);
         }
+        schema::ensure_log(&mut connection, &self.log_id).await?;
         drop(connection);
         Ok(pool)
     }
@@ -183,6 +190,7 @@ mod tests {
             database_url: postgres.at().url(database, schema::SERVICE),
             owner_url: Some(postgres.at().url(database, schema::OWNER)),
             admin_url: None,
+            log_id: LogId::default(),
             redis_url: String::new(),
             amqp_url: String::new(),
             local: None,
@@ -223,6 +231,24 @@ mod tests {
         let newest = "DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
         owner.execute(newest).await.expect("as an older release leaves it");
         assert!(refusal(&compose).await.starts_with("the database lacks 1 of "));
+    }
+
+    #[tokio::test]
+    async fn a_log_is_named_while_it_is_empty_and_a_database_that_holds_another_one_is_refused() {
+        let postgres = PrivatePostgres::create().await.expect("a server");
+        run_deploy_sql(&postgres).await;
+        let named = |name: &str| Servers { log_id: name.parse().expect("a name"), ..servers(&postgres, "waybill") };
+        for name in ["main", "north", "south"] {
+            named(name).migrate().await.expect("it has no event yet");
+            named(name).connect(2).await.expect("it is the log that is meant");
+        }
+        assert!(refusal(&named("north")).await.contains("holds the log south, and not north: correct log.id"));
+        let mut admin = PgConnection::connect(&postgres.at().superuser_url("waybill")).await.expect("it answers");
+        let event = "INSERT INTO events VALUES (1, 'test-a', 1, gen_random_uuid(), 'Tested', 1, '{}', '{}', now())";
+        admin.execute(event).await.expect("a superuser may");
+        let error = named("north").migrate().await.expect_err("it has a name").to_string();
+        assert!(error.contains("holds the log south, and not north"), "{error}");
+        named("south").migrate().await.expect("as it is named");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use sqlx::{Connection, PgConnection};
 
+use crate::LogId;
+
 /// All migrations, embedded.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
@@ -21,6 +23,9 @@ pub enum SchemaError {
     Postgres { doing: &'static str, source: sqlx::Error },
     #[error("cannot bring the schema up to date")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// Its checkpoints and tokens bear that name: what is meant is another database, or the configuration names the wrong log.
+    #[error("the database holds the log {log}, and not {wanted}: correct log.id or the database's URL")]
+    OtherLog { wanted: LogId, log: String },
 }
 
 impl SchemaError {
@@ -119,6 +124,26 @@ pub async fn pending(connection: &mut PgConnection) -> Result<usize, SchemaError
             .map_err(failed())?;
     }
     Ok(MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count())
+}
+
+/// Names the database's log, as long as it has no event; afterwards it keeps its name, and another one is refused.
+pub async fn name_log(owner_url: &str, log_id: &LogId) -> Result<(), SchemaError> {
+    let mut connection = PgConnection::connect(owner_url).await.map_err(SchemaError::doing("connect as the owner"))?;
+    sqlx::query("UPDATE log_head SET log_id = $1 WHERE log_id <> $1 AND NOT EXISTS (SELECT FROM events)")
+        .bind(log_id.as_str())
+        .execute(&mut connection)
+        .await
+        .map_err(SchemaError::doing("name the log"))?;
+    ensure_log(&mut connection, log_id).await
+}
+
+/// Refuses a database that holds another log.
+pub async fn ensure_log(connection: &mut PgConnection, wanted: &LogId) -> Result<(), SchemaError> {
+    let log: String = sqlx::query_scalar("SELECT log_id FROM log_head")
+        .fetch_one(connection)
+        .await
+        .map_err(SchemaError::doing("ask for the log's name"))?;
+    if log == wanted.as_str() { Ok(()) } else { Err(SchemaError::OtherLog { wanted: wanted.clone(), log }) }
 }
 
 /// A name for the schema as this release defines it: changes whenever a migration or a grant does.

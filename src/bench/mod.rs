@@ -4,9 +4,11 @@
 
 mod append;
 mod append_latency;
+mod append_outside;
 mod growth;
 mod log;
 mod machine;
+mod old_snapshot;
 mod plot;
 mod read;
 mod report;
@@ -30,6 +32,10 @@ pub(crate) enum Bench {
     Read,
     /// `append` and `read` on a log that has grown.
     Growth,
+    /// `append` under a snapshot that somebody holds for five minutes.
+    OldSnapshot,
+    /// 32 writers outside the product, through the SQL function.
+    AppendOutside,
 }
 
 /// How much is measured.
@@ -46,7 +52,8 @@ pub(crate) struct Effort {
 }
 
 impl Bench {
-    pub(crate) const ALL: [Self; 4] = [Self::Append, Self::AppendLatency, Self::Read, Self::Growth];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Append, Self::AppendLatency, Self::Read, Self::Growth, Self::OldSnapshot, Self::AppendOutside];
 
     pub(crate) const fn spec(self) -> &'static Spec {
         match self {
@@ -54,6 +61,8 @@ impl Bench {
             Self::AppendLatency => &append_latency::SPEC,
             Self::Read => &read::SPEC,
             Self::Growth => &growth::SPEC,
+            Self::OldSnapshot => &old_snapshot::SPEC,
+            Self::AppendOutside => &append_outside::SPEC,
         }
     }
 
@@ -69,6 +78,8 @@ impl Bench {
             Self::AppendLatency => append_latency::run(effort, folder, &progress).await,
             Self::Read => read::run(effort, &progress).await,
             Self::Growth => growth::run(effort, &progress).await,
+            Self::OldSnapshot => old_snapshot::run(effort, &progress).await,
+            Self::AppendOutside => append_outside::run(effort, &progress).await,
         }
         .with_context(|| format!("the benchmark {} could not be run", self.spec().name))?;
         let report = Report::of(self.spec(), rounds, machine::facts());

@@ -114,6 +114,15 @@ impl PostgresServer {
         self.home.launch(&mut command, &self.at).await
     }
 
+    /// Takes a copy of a running server's data as its own, and will follow that server once it starts.
+    pub(crate) async fn copy_of(&self, primary: &Postgres) -> Result<(), Error> {
+        account::own_folder(&self.home.folder, self.home.account.as_ref(), 0o700)?;
+        let mut copy = self.home.command(self.programs.join("pg_basebackup"));
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "-U", SUPERUSER, "-h"]);
+        copy.arg(&primary.socket_dir).arg("-p").arg(primary.port.to_string()).arg("-D").arg(&self.home.folder);
+        account::output(&mut copy, Duration::from_secs(120)).await.map(drop)
+    }
+
     /// Under another name until it is whole: a folder of the right name is a folder that works.
     async fn initialise(&self) -> Result<(), Error> {
         let unfinished = self.home.folder.with_extension("unfinished");

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ use crate::watchdog::{self, Duty};
 pub struct PrivateServer {
     home: Home,
     folder: PathBuf,
+    /// Where its data lie, if that is a disk of its own.
+    disk: Option<PathBuf>,
 }
 
 impl PrivateServer {
@@ -37,7 +39,26 @@ impl PrivateServer {
         let folder = shelter.folder.join(shelter.count.fetch_add(1, Ordering::Relaxed).to_string());
         folders::private(&folder)?;
         let home = Home::new(service, &folder, folder.join("log"));
-        Ok(Self { home, folder })
+        Ok(Self { home, folder, disk: None })
+    }
+
+    /// Puts its data, and not its log, on a disk of their own; says whether that could be done.
+    fn mount(&mut self, bytes: u64) -> Result<bool, Error> {
+        let disk = self.folder.join("disk");
+        folders::private(&disk)?;
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=0711"), "tmpfs"]).arg(&disk);
+        let mounted = account::is_root() && mount.output().is_ok_and(|done| done.status.success());
+        if mounted {
+            self.home = Home::new(self.home.service, &disk, self.home.log.clone());
+            self.disk = Some(disk);
+        }
+        Ok(mounted)
+    }
+
+    /// The root of the disk that its data have for themselves: whatever is put there takes room from them.
+    pub fn disk(&self) -> Option<&Path> {
+        self.disk.as_deref()
     }
 
     /// In good order.
@@ -87,6 +108,9 @@ impl Drop for PrivateServer {
         {
             std::thread::sleep(Duration::from_millis(5));
         }
+        if let Some(disk) = &self.disk {
+            std::process::Command::new("umount").arg("--lazy").arg(disk).output().ok();
+        }
         fs::remove_dir_all(&self.folder).ok();
     }
 }
@@ -101,12 +125,34 @@ pub struct PrivatePostgres {
 impl PrivatePostgres {
     /// Makes and starts one: about a second.
     pub async fn create() -> Result<Self, Error> {
-        let private = PrivateServer::new(Service::Postgres).await?;
-        let at = Postgres::at(private.folder.join("socket"), ports::free()?);
-        let programs = found(Service::Postgres)?;
-        let new = Self { server: PostgresServer { programs, home: private.home.clone(), at, tcp: true }, private };
+        let new = Self::of(PrivateServer::new(Service::Postgres).await?)?;
         new.start().await?;
         Ok(new)
+    }
+
+    /// One whose disk holds so many bytes and no more; none where this process may not mount, as only root may.
+    pub async fn on_a_small_disk(bytes: u64) -> Result<Option<Self>, Error> {
+        let mut private = PrivateServer::new(Service::Postgres).await?;
+        if !private.mount(bytes)? {
+            return Ok(None);
+        }
+        let new = Self::of(private)?;
+        new.start().await?;
+        Ok(Some(new))
+    }
+
+    /// Another one that holds what this one holds and follows it: some seconds.
+    pub async fn standby(&self) -> Result<Self, Error> {
+        let new = Self::of(PrivateServer::new(Service::Postgres).await?)?;
+        new.server.copy_of(self.at()).await?;
+        new.start().await?;
+        Ok(new)
+    }
+
+    fn of(private: PrivateServer) -> Result<Self, Error> {
+        let at = Postgres::at(private.folder.join("socket"), ports::free()?);
+        let (programs, home) = (found(Service::Postgres)?, private.home.clone());
+        Ok(Self { server: PostgresServer { programs, home, at, tcp: true }, private })
     }
 
     /// Again, after a stop, a kill or a wipe; nothing if it runs.

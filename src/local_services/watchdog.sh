@@ -61,7 +61,14 @@ done
 rm -f "$state/services.json"
 case $sockets in /tmp/waybill-*) rm -rf "$sockets" ;; esac
 if [ "$mode" = remove ]; then
-    case $state in /tmp/waybill-*) rm -rf "$state" ;; esac
+    case $state in
+    /tmp/waybill-*)
+        for disk in "$state"/*/disk; do
+            mountpoint -q "$disk" && umount --lazy "$disk" # a test's own
+        done
+        rm -rf "$state"
+        ;;
+    esac
 fi
 # In this order: whoever gets the second lock must find that no watchdog is on duty.
 exec 8>&-

@@ -31,9 +31,9 @@ use crate::{
 const REPEATS: u32 = 5;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
-/// What `append_batch` raises when the log ends before a position that it is said to have reached, or holds another event there.
+/// What the append's functions raise when the log ends before a position that it is said to have reached, or holds another event there.
 const HISTORY_CHANGED: &str = "WB001";
-/// What it raises when somebody else may have appended to a stream that this process vouched for.
+/// What they raise when somebody else may have appended to a stream that this process vouched for.
 const LOOK_AGAIN: &str = "WB003";
 
 /// An append that waits for its verdict.

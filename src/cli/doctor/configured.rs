@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
-use events::schema;
+use events::{LogId, schema};
 use reqwest::Url;
 use serde::Serialize;
 use sqlx::{Connection as _, PgConnection};
@@ -25,7 +25,9 @@ pub(super) struct Configured {
 
 pub(super) async fn ask(config: &Config) -> Vec<Configured> {
     let (postgres, owner, redis, rabbitmq) = tokio::join!(
-        ask_one("database", config.database.url.as_deref(), ask_postgres),
+        ask_one("database", config.database.url.as_deref(), async |url: &str, found: &mut Configured| {
+            ask_postgres(url, &config.log.id, found).await
+        }),
         ask_one("owner's database", config.database.owner_url.as_deref(), ask_owner),
         ask_one("Redis", config.redis.url.as_deref(), ask_redis),
         ask_one("RabbitMQ", config.rabbitmq.url.as_deref(), ask_rabbitmq),
@@ -49,7 +51,7 @@ async fn ask_one(
     Some(found)
 }
 
-async fn ask_postgres(url: &str, found: &mut Configured) -> anyhow::Result<()> {
+async fn ask_postgres(url: &str, log_id: &LogId, found: &mut Configured) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(url).await.context("cannot connect to Postgres")?;
     for setting in ["fsync", "full_page_writes"] {
         let value: String = sqlx::query_scalar("SELECT current_setting($1)")
@@ -68,6 +70,9 @@ async fn ask_postgres(url: &str, found: &mut Configured) -> anyhow::Result<()> {
     let pending = schema::pending(&mut connection).await?;
     found.says.insert("migrations pending", pending.to_string());
     found.problems.extend(servers::lack(pending));
+    if pending == 0 {
+        schema::ensure_log(&mut connection, log_id).await?;
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -24,6 +24,7 @@ pub struct PostgresProxy {
     port: u16,
     faults: Arc<Faults>,
     away: watch::Sender<bool>,
+    leads_to: Arc<Mutex<PathBuf>>,
     _accepting: JoinSet<()>,
 }
 
@@ -36,14 +37,14 @@ struct Faults {
 
 impl PostgresProxy {
     pub async fn before(postgres: &Postgres) -> io::Result<Self> {
-        let socket = postgres.socket_dir.join(format!(".s.PGSQL.{}", postgres.port));
+        let leads_to = Arc::new(Mutex::new(socket_of(postgres)));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let faults = Arc::new(Faults::default());
         let (away, watched) = watch::channel(false);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, socket, faults.clone(), watched));
-        Ok(Self { port, faults, away, _accepting: accepting })
+        accepting.spawn(accept(listener, leads_to.clone(), faults.clone(), watched));
+        Ok(Self { port, faults, away, leads_to, _accepting: accepting })
     }
 
     /// For sqlx: without TLS, which could not be cut at the right place.
@@ -66,18 +67,33 @@ impl PostgresProxy {
         self.away.send_replace(false);
     }
 
+    /// New connections lead to another server.
+    pub fn lead_to(&self, postgres: &Postgres) {
+        *self.leads_to.lock().unwrap_or_else(PoisonError::into_inner) = socket_of(postgres);
+    }
+
     /// How many answers were lost.
     pub fn lost(&self) -> usize {
         self.faults.lost.load(Ordering::SeqCst)
     }
 }
 
-async fn accept(listener: TcpListener, socket: PathBuf, faults: Arc<Faults>, away: watch::Receiver<bool>) {
+fn socket_of(postgres: &Postgres) -> PathBuf {
+    postgres.socket_dir.join(format!(".s.PGSQL.{}", postgres.port))
+}
+
+async fn accept(
+    listener: TcpListener,
+    leads_to: Arc<Mutex<PathBuf>>,
+    faults: Arc<Faults>,
+    away: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         if *away.borrow() {
             continue;
         }
+        let socket = leads_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Ok(server) = UnixStream::connect(&socket).await else { continue };
         connections.spawn(relay(client, server, faults.clone(), away.clone()));
     }

@@ -13,6 +13,8 @@ pub mod product;
 mod shared_map;
 pub mod shipment;
 
+use std::io::Write;
+
 use events::{DomainEvent, EventPayload};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -37,7 +39,7 @@ pub trait Aggregate: Default + Clone + Send + Sync + 'static {
 pub struct Snapshots<A> {
     /// Raised with every change of the state's shape or of what `evolve` makes of an event: one of another version is not read.
     pub state_version: i16,
-    pub write: fn(&A) -> serde_json::Result<String>,
+    pub write: fn(&A, &mut dyn Write) -> serde_json::Result<()>,
     pub read: fn(&str) -> serde_json::Result<A>,
 }
 
@@ -45,6 +47,10 @@ impl<A: Serialize + DeserializeOwned> Snapshots<A> {
     /// As JSON, all of it.
     #[must_use]
     pub const fn version(state_version: i16) -> Self {
-        Self { state_version, write: |state| serde_json::to_string(state), read: |json| serde_json::from_str(json) }
+        Self {
+            state_version,
+            write: |state, text| serde_json::to_writer(text, state),
+            read: |json| serde_json::from_str(json),
+        }
     }
 }

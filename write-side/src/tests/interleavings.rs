@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{
     Fixture,
     event_store::{append_one, assert_whole, event, stream},
+    seeds,
 };
 use crate::{Append, EventStore, StoreError, StreamAppend};
 
@@ -151,7 +152,7 @@ async fn read(store: EventStore, wake: Wake) -> Vec<Uuid> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_each_caller_was_told_the_truth_and_each_reader_read_the_same() {
-    for seed in 1..=3 {
+    for seed in seeds(3) {
         let fixture = Fixture::new().await;
         let (over, exchange) = (CancellationToken::new(), CancellationToken::new());
         let notified = Wake::default();

@@ -2,6 +2,7 @@
 
 mod deciders;
 mod event_store;
+mod failover;
 mod faults;
 mod handler;
 mod interleavings;
@@ -13,7 +14,11 @@ mod tally;
 mod upkeep;
 mod vouching;
 
-use std::{str::FromStr, sync::Arc};
+use std::{
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use events::{
     Actor, CommandId, CustomerId, Delivery, LocationId, LogId, Money, OrderId, SystemClock, SystemIds, Tenant, Wake,
@@ -85,6 +90,14 @@ async fn store(config: StoreConfig, url: &str, tracker: &TaskTracker) -> EventSt
 
 async fn pool(url: &str) -> PgPool {
     PgPoolOptions::new().max_connections(8).connect(url).await.expect("the test database is there")
+}
+
+/// Seeds of a test that is repeated: so many in the ordinary run; under `just soak` until its minutes are over.
+fn seeds(few: u64) -> impl Iterator<Item = u64> {
+    let minutes =
+        std::env::var("WAYBILL_SOAK_MINUTES").ok().map(|minutes| minutes.parse().expect("a number of minutes"));
+    let until = minutes.map(|minutes: u64| Instant::now() + Duration::from_secs(60 * minutes));
+    (1..).take_while(move |seed| *seed <= few || until.is_some_and(|until| Instant::now() < until))
 }
 
 fn command(name: &str) -> CommandId {

@@ -67,6 +67,19 @@ async fn whoever_is_outside_is_told_what_is_wrong_with_a_batch() {
     assert_eq!(append("{test-a}", "{1}", "{test-a}", "{2}").await, wrong, "a single one at another version");
     assert_eq!(append("{test-a}", "{1}", "{test-b}", "{1}").await, wrong, "a stream that was not given");
     assert_eq!(append("{test-a}", "{2}", "{test-a}", "{1}").await, wrong, "an event of another append");
+    for (expected, commands) in [
+        ("NULL", "'{}', '{}', '{}', '{}'"),
+        ("0", "'{1}', '{test-a}', ARRAY[gen_random_uuid()], '{2}'"),
+        ("0", "'{1}', '{test-b}', ARRAY[gen_random_uuid()], '{1}'"),
+        ("0", "'{2}', '{test-a}', ARRAY[gen_random_uuid()], '{1}'"),
+    ] {
+        let sql = format!(
+            "SELECT append_events(0, '{{test-a}}', '{{1}}', ARRAY[{expected}::bigint], '{{}}', '{{1}}', '{{test-a}}', '{{1}}', \
+             ARRAY[gen_random_uuid()], '{{Tested}}', '{{1}}', ARRAY['{{}}'], ARRAY['{{}}'], {commands})"
+        );
+        let error = sqlx::query(&sql).execute(&pool).await.expect_err("it is wrong").into_database_error().unwrap();
+        assert_eq!(error.code().as_deref(), Some("22023"), "{expected} {commands}: {error}");
+    }
     assert_eq!(assert_whole(&fixture).await, 0);
     append("{test-a,test-b}", "{1,1}", "{test-b,test-a,test-b}", "{1,1,2}").await.unwrap();
     append("{test-c}", "{1}", "{test-c}", "{1}").await.unwrap();

@@ -13,14 +13,14 @@ use super::{
     Fixture, command, context,
     event_store::{append_one, assert_whole_in, event, stream},
     handler::place,
-    pool,
+    pool, seeds,
 };
 use crate::{Append, EventStore, StoreConfig, StoreError, StreamAppend, create, domain::order::Order};
 
-const DATABASE: &str = "waybill";
+pub(super) const DATABASE: &str = "waybill";
 
 /// A server of its own, with the schema.
-async fn server() -> PrivatePostgres {
+pub(super) async fn server() -> PrivatePostgres {
     let server = PrivatePostgres::create().await.expect("a private Postgres starts");
     let admin = server.at().superuser_url("postgres");
     schema::ensure_roles(&admin).await.unwrap();
@@ -35,11 +35,26 @@ async fn store_on(server: &PrivatePostgres, tracker: &TaskTracker) -> EventStore
     EventStore::start(config, pool, LogId::default(), clock, ids, Wake::default(), tracker).await.unwrap()
 }
 
+/// How many appends came to which end.
+#[derive(Default)]
+pub(super) struct Told {
+    pub answered: watch::Sender<usize>,
+    pub failed: watch::Sender<usize>,
+}
+
+/// Until so many more came to that end.
+pub(super) async fn until_more(told: &watch::Sender<usize>, count: usize) {
+    let mut watched = told.subscribe();
+    let wanted = *watched.borrow() + count;
+    let waiting = watched.wait_for(|told| *told >= wanted);
+    timeout(Duration::from_secs(60), waiting).await.expect("it goes on").unwrap();
+}
+
 /// Appends to a stream of its own until told to end; returns where each event stands whose append was answered.
-async fn write(
+pub(super) async fn write(
     store: EventStore,
     name: String,
-    answered: Arc<watch::Sender<usize>>,
+    told: Arc<Told>,
     end: CancellationToken,
 ) -> Vec<(Position, Uuid)> {
     let (mut version, mut known) = (0, Vec::new());
@@ -52,11 +67,14 @@ async fn write(
             Ok(appended) => {
                 known.push((appended.first, id));
                 version += 1;
-                answered.send_modify(|count| *count += 1);
+                told.answered.send_modify(|count| *count += 1);
             }
             // Of an append whose answer was lost.
             Err(StoreError::WrongExpectedVersion { actual, .. }) => version = actual,
-            Err(error) => assert!(error.is_transient(), "{error}"),
+            Err(error) => {
+                assert!(error.is_transient(), "{error}");
+                told.failed.send_modify(|count| *count += 1);
+            }
         }
     }
     known
@@ -67,28 +85,27 @@ async fn a_server_that_is_killed_under_load_again_and_again_has_all_that_was_ans
     let (server, tracker) = (server().await, TaskTracker::new());
     schema::migrate(&server.at().url(DATABASE, schema::OWNER)).await.unwrap();
     let store = store_on(&server, &tracker).await;
-    let (answered, end) = (Arc::new(watch::Sender::new(0)), CancellationToken::new());
+    let (told, end) = (Arc::<Told>::default(), CancellationToken::new());
     let mut writers = JoinSet::new();
     for writer in 0..16 {
-        writers.spawn(write(store.clone(), writer.to_string(), answered.clone(), end.clone()));
+        writers.spawn(write(store.clone(), writer.to_string(), told.clone(), end.clone()));
     }
-    let mut watched = answered.subscribe();
-    let mut more = async |count: usize| {
-        let wanted = *watched.borrow() + count;
-        let waiting = watched.wait_for(|answered| *answered >= wanted);
-        timeout(Duration::from_secs(60), waiting).await.expect("it goes on").unwrap();
-    };
-    for round in 1..=4 {
-        more(150 * round).await;
+    for round in seeds(4) {
+        until_more(&told.answered, 150 * usize::try_from(round.min(4)).unwrap()).await;
         server.kill().await.unwrap();
         assert!(!server.is_running(), "the fault happened");
         server.start().await.unwrap();
     }
-    more(100).await;
+    until_more(&told.answered, 100).await;
     end.cancel();
     let known: Vec<_> = writers.join_all().await.into_iter().flatten().collect();
+    assert_holds(&server, &known).await;
+}
+
+/// A whole log, in which each answered event stands where it was said to.
+pub(super) async fn assert_holds(server: &PrivatePostgres, answered: &[(Position, Uuid)]) {
     let superuser = pool(&server.at().superuser_url(DATABASE)).await;
-    let (positions, ids): (Vec<i64>, Vec<Uuid>) = known.iter().map(|(at, id)| (at.0, *id)).unzip();
+    let (positions, ids): (Vec<i64>, Vec<Uuid>) = answered.iter().map(|(at, id)| (at.0, *id)).unzip();
     let found: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM unnest($1::bigint[], $2::uuid[]) AS told (position, event_id) JOIN events USING (position, event_id)",
     )
@@ -97,7 +114,7 @@ async fn a_server_that_is_killed_under_load_again_and_again_has_all_that_was_ans
     .fetch_one(&superuser)
     .await
     .unwrap();
-    assert_eq!(found, i64::try_from(known.len()).unwrap(), "each answered event stands where it was said to");
+    assert_eq!(found, i64::try_from(answered.len()).unwrap());
     assert!(assert_whole_in(&superuser).await >= found);
 }
 
