@@ -55,7 +55,7 @@ test:
     @unread=$(comm -23 <(git ls-files --cached --others --exclude-standard '*.snap' | sort) <(xargs -r realpath -m --relative-to=. < target/snapshots-read.txt | sort -u)) \
         && test -z "$unread" || { echo "snapshots that no test reads, delete them:"; echo "$unread"; exit 1; }
 
-# The fault tests of the log again and again: each for so many minutes, one after the other
+# The fault tests of the log again and again, each for so many minutes; then how fast it is under an old snapshot (some GB in /tmp)
 soak minutes="10":
     WAYBILL_SOAK_MINUTES={{ minutes }} cargo test --locked -p write-side -- --test-threads 1 \
         whatever_happens_each_caller a_server_that_is_killed_under_load a_promoted_synchronous_standby

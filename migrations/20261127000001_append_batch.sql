@@ -300,7 +300,7 @@ SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off 
 DECLARE
     v_wrong text;
 BEGIN
-    IF cardinality(p_stream_ids) = 1 AND cardinality(p_event_ids) = 1 AND cardinality(p_command_ids) <= 1
+    IF cardinality(p_stream_ids) = 1 AND cardinality(p_event_ids) = 1 AND cardinality(p_command_ids) <= 1 AND p_expected[1] >= 0
         AND (p_event_appends, p_event_streams, p_event_versions) = (p_stream_appends, p_stream_ids, ARRAY[p_expected[1] + 1])
         AND (cardinality(p_command_ids) = 0 OR p_command_ids[1] IS NOT NULL)
         AND (cardinality(p_command_ids) = 0
@@ -314,8 +314,8 @@ BEGIN
     END IF;
 
     IF EXISTS (SELECT FROM unnest(p_stream_ids, p_stream_appends, p_expected) AS s (stream_id, append, expected)
-               WHERE s.stream_id IS NULL OR s.append IS NULL OR s.expected IS NULL) THEN
-        RAISE EXCEPTION 'each stream needs a name, the number of its append and its expected version' USING ERRCODE = '22023';
+               WHERE s.stream_id IS NULL OR s.append IS NULL OR s.expected IS NULL OR s.expected < 0) THEN
+        RAISE EXCEPTION 'each stream needs a name, the number of its append, and its expected version from 0' USING ERRCODE = '22023';
     END IF;
     SELECT s.stream_id INTO v_wrong FROM unnest(p_stream_ids) AS s (stream_id) GROUP BY s.stream_id HAVING count(*) > 1 LIMIT 1;
     IF FOUND THEN
@@ -335,11 +335,12 @@ BEGIN
     -- A key stands under its category, at version 0.
     SELECT c.stream_id INTO v_wrong
     FROM unnest(p_command_appends, p_command_streams, p_command_versions) AS c (append, stream_id, version)
-    WHERE c.version IS DISTINCT FROM 0 AND NOT EXISTS (
-        SELECT FROM unnest(p_stream_appends, p_stream_ids, p_expected) AS s (append, stream_id, expected)
-        WHERE s.append = c.append AND s.stream_id = c.stream_id AND c.version > s.expected
-          AND c.version <= s.expected + (SELECT count(*) FROM unnest(p_event_streams) AS e (stream_id) WHERE e.stream_id = c.stream_id)
-    ) LIMIT 1;
+    LEFT JOIN unnest(p_stream_appends, p_stream_ids, p_expected) AS s (append, stream_id, expected) ON s.stream_id = c.stream_id
+    LEFT JOIN (SELECT e.stream_id, count(*) AS events FROM unnest(p_event_streams) AS e (stream_id) GROUP BY e.stream_id) AS e
+        ON e.stream_id = c.stream_id
+    WHERE CASE WHEN s.stream_id IS NULL THEN c.version = 0 AND c.append = ANY (p_stream_appends)
+               ELSE c.append = s.append AND c.version > s.expected AND c.version <= s.expected + e.events END IS NOT TRUE
+    LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'a command of stream % does not lead to a version that its append writes', v_wrong USING ERRCODE = '22023';
     END IF;

@@ -121,6 +121,8 @@ impl Servers {
         }
         match &self.owner_url {
             Some(owner_url) => {
+                // First of all: what holds another log is not to be touched.
+                schema::name_log(owner_url, &self.log_id).await?;
                 schema::migrate(owner_url).await.context("cannot bring the schema up to date")?;
                 Ok(schema::name_log(owner_url, &self.log_id).await?)
             }
@@ -234,21 +236,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_log_is_named_while_it_is_empty_and_a_database_that_holds_another_one_is_refused() {
+    async fn a_log_is_named_once_and_a_database_that_holds_another_one_is_refused() {
+        const EVENT: &str =
+            "INSERT INTO events VALUES (1, 'test-a', 1, gen_random_uuid(), 'Tested', 1, '{}', '{}', now())";
         let postgres = PrivatePostgres::create().await.expect("a server");
         run_deploy_sql(&postgres).await;
         let named = |name: &str| Servers { log_id: name.parse().expect("a name"), ..servers(&postgres, "waybill") };
-        for name in ["main", "north", "south"] {
-            named(name).migrate().await.expect("it has no event yet");
+        let mut admin = PgConnection::connect(&postgres.at().superuser_url("waybill")).await.expect("it answers");
+        let refused = async |name: &str| {
+            let error = named(name).migrate().await.expect_err("it is another log").to_string();
+            assert!(error.contains(&format!("and not {name}: correct log.id")), "{error}");
+            assert!(refusal(&named(name)).await.contains(&format!("and not {name}: correct log.id")));
+        };
+        for name in ["main", "north", "north"] {
+            named(name).migrate().await.expect("it is empty, and has no name of its own");
             named(name).connect(2).await.expect("it is the log that is meant");
         }
-        assert!(refusal(&named("north")).await.contains("holds the log south, and not north: correct log.id"));
-        let mut admin = PgConnection::connect(&postgres.at().superuser_url("waybill")).await.expect("it answers");
-        let event = "INSERT INTO events VALUES (1, 'test-a', 1, gen_random_uuid(), 'Tested', 1, '{}', '{}', now())";
-        admin.execute(event).await.expect("a superuser may");
-        let error = named("north").migrate().await.expect_err("it has a name").to_string();
-        assert!(error.contains("holds the log south, and not north"), "{error}");
-        named("south").migrate().await.expect("as it is named");
+        refused("south").await;
+        refused("main").await;
+        // As it was before the database knew: with events, named by the configuration alone, and read under that name.
+        admin.execute("UPDATE log_head SET log_id = 'main'").await.expect("a superuser may");
+        admin.execute(EVENT).await.expect("a superuser may");
+        refused("south").await;
+        let checkpoint = "INSERT INTO checkpoints (reader, log_id, position, event_id) SELECT 'relay', 'south', 1, event_id FROM events";
+        admin.execute(checkpoint).await.expect("a superuser may");
+        refused("north").await;
+        named("south").migrate().await.expect("all that read it know it as south");
+        named("south").connect(2).await.expect("it is the log that is meant");
+        refused("main").await;
     }
 
     #[test]

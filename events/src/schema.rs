@@ -24,7 +24,10 @@ pub enum SchemaError {
     #[error("cannot bring the schema up to date")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// Its checkpoints and tokens bear that name: what is meant is another database, or the configuration names the wrong log.
-    #[error("the database holds the log {log}, and not {wanted}: correct log.id or the database's URL")]
+    #[error(
+        "the database holds the log {log}, and not {wanted}: correct log.id or the database's URL (a database without events is named \
+         by `waybill migrate`, once)"
+    )]
     OtherLog { wanted: LogId, log: String },
 }
 
@@ -126,14 +129,25 @@ pub async fn pending(connection: &mut PgConnection) -> Result<usize, SchemaError
     Ok(MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count())
 }
 
-/// Names the database's log, as long as it has no event; afterwards it keeps its name, and another one is refused.
+/// A new log bears the name that every log has by default. It is named once: while it is empty, or where all that ever read it knows it
+/// by the new name already, as where only the configuration named it before.
+const NAME: &str = "UPDATE log_head SET log_id = $1 WHERE log_id = 'main' AND $1 <> 'main' \
+     AND NOT EXISTS (SELECT FROM checkpoints WHERE log_id <> $1) \
+     AND (NOT EXISTS (SELECT FROM events) OR EXISTS (SELECT FROM checkpoints WHERE log_id = $1))";
+
+/// Names the database's log, where it has no name yet; one that has another name is refused. Does nothing where there is no schema.
 pub async fn name_log(owner_url: &str, log_id: &LogId) -> Result<(), SchemaError> {
+    let failed = || SchemaError::doing("name the log");
     let mut connection = PgConnection::connect(owner_url).await.map_err(SchemaError::doing("connect as the owner"))?;
-    sqlx::query("UPDATE log_head SET log_id = $1 WHERE log_id <> $1 AND NOT EXISTS (SELECT FROM events)")
-        .bind(log_id.as_str())
-        .execute(&mut connection)
-        .await
-        .map_err(SchemaError::doing("name the log"))?;
+    let there = sqlx::query_scalar("SELECT to_regclass('log_head') IS NOT NULL").fetch_one(&mut connection);
+    if !there.await.map_err(failed())? {
+        return Ok(());
+    }
+    let mut transaction = connection.begin().await.map_err(failed())?;
+    // Nobody appends its first event meanwhile.
+    sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *transaction).await.map_err(failed())?;
+    sqlx::query(NAME).bind(log_id.as_str()).execute(&mut *transaction).await.map_err(failed())?;
+    transaction.commit().await.map_err(failed())?;
     ensure_log(&mut connection, log_id).await
 }
 

@@ -35,8 +35,9 @@ pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Res
         anyhow::ensure!(count(&mut holder).await? == seen, "the snapshot was not held");
         sqlx::query("ROLLBACK").execute(&mut holder).await?;
         let seconds = held.elapsed().as_secs_f64();
+        let after = appender.run(&log.store, effort.duration).await?;
         progress(&format!("round {number}: before {limit:.0}, after {seconds:.0} s {ours:.0} {}", SPEC.unit));
-        rounds.push(Round { limit, ours, more: vec![("held_s", seconds)] });
+        rounds.push(Round { limit, ours, more: vec![("held_s", seconds), ("after_it_was_released", after)] });
     }
     log.stop().await;
     Ok(rounds)

@@ -202,7 +202,7 @@ impl<A: Aggregate> Owner<A> {
         if self.unsure {
             let mut known = std::mem::take(&mut self.known);
             if known.version == 0 {
-                known = self.keeper.read(&self.store).await;
+                known = self.keeper.read(&self.store).await?;
             }
             self.known = self.store.load_from(&self.stream, known, CommandId(uuid::Uuid::nil())).await?;
             self.unsure = false;

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::{Aggregate, EventStore, Loaded, domain::Snapshots};
+use crate::{Aggregate, EventStore, Loaded, StoreError, domain::Snapshots};
 
 /// A state that takes more is not kept: what is written and read at once must fit into memory several times.
 const BYTES_MAX: usize = 256 << 20;
@@ -63,26 +63,30 @@ impl Keeper {
     }
 
     /// The newest state that is kept; nothing where there is none.
-    pub(crate) async fn read<A: Aggregate>(&mut self, store: &EventStore) -> Loaded<A> {
-        let Some(Snapshots { state_version, read, .. }) = A::SNAPSHOTS else { return Loaded::default() };
+    pub(crate) async fn read<A: Aggregate>(&mut self, store: &EventStore) -> Result<Loaded<A>, StoreError> {
+        let Some(Snapshots { state_version, read, .. }) = A::SNAPSHOTS else { return Ok(Loaded::default()) };
         let query = sqlx::query_as(READ).bind(self.stream.as_str()).bind(state_version);
         let row = match store.told("read a snapshot", query.fetch_optional(store.log().pool())).await {
             Ok(row) => row,
-            Err(error) => return self.passed_over(&error),
+            // The server answered: that row cannot be had.
+            Err(StoreError::Postgres { source: sqlx::Error::Database(error), .. }) => {
+                return Ok(self.passed_over(&error));
+            }
+            Err(error) => return Err(error),
         };
-        let Some((version, state)): Option<(StreamVersion, String)> = row else { return Loaded::default() };
+        let Some((version, state)): Option<(StreamVersion, String)> = row else { return Ok(Loaded::default()) };
         match tokio::task::spawn_blocking(move || read(&state)).await {
             Ok(Ok(state)) => {
                 self.kept = version;
-                Loaded { state, version, answered: None }
+                Ok(Loaded { state, version, answered: None })
             }
-            Ok(Err(error)) => self.passed_over(&error),
-            Err(error) => self.passed_over(&error),
+            Ok(Err(error)) => Ok(self.passed_over(&error)),
+            Err(error) => Ok(self.passed_over(&error)),
         }
     }
 
-    fn passed_over<A: Aggregate>(&self, error: &(dyn std::error::Error + 'static)) -> Loaded<A> {
-        tracing::warn!(error, stream.id = %self.stream, "a snapshot cannot be read: the stream is loaded from its first event");
+    fn passed_over<A: Aggregate>(&self, error: &dyn std::error::Error) -> Loaded<A> {
+        tracing::warn!(%error, stream.id = %self.stream, "a snapshot cannot be read: the stream is loaded from its first event");
         Loaded::default()
     }
 

@@ -208,6 +208,23 @@ async fn a_rebuild_that_was_stopped_resumes() {
 }
 
 #[tokio::test]
+async fn a_construction_that_is_not_made_of_each_event_once_is_dropped_and_never_answers() {
+    let mut shop = Shop::open().await;
+    shop.append((0..50).flat_map(life::completed).collect()).await;
+    for name in ["order-view", "order-index"] {
+        stopped_at(&shop, name, 500).await;
+        // Behind everybody's back: what was folded is no longer what the log holds.
+        let replace = sqlx::query("UPDATE events SET event_id = gen_random_uuid() WHERE position = 100");
+        replace.execute(&shop.superuser().await).await.expect("a superuser may");
+        let error = rebuilt(&shop, name).await.expect_err("it resumes, and is not what it should be");
+        let reason = crate::failure::chain(&error);
+        assert!(reason.contains("what was applied as the event at position 100 is not the event"), "{reason}");
+        let certificate = rebuilt(&shop, name).await.expect("it begins anew");
+        assert_eq!((certificate.events, certificate.documents, certificate.generation), (50 * 33, 50, 2));
+    }
+}
+
+#[tokio::test]
 async fn the_generation_before_can_be_switched_back_to_or_dropped() {
     let mut shop = Shop::open().await;
     let projector = shop.projector();

@@ -130,13 +130,16 @@ async fn a_standby_that_lacked_the_last_commits_is_another_history_for_all_who_h
     let seen = tail.checkpoint().clone();
     pair.fail_over().await;
 
-    let refused = loop {
-        match append_one(&store, "a", 13).await {
-            // Of the connections that broke.
-            Err(error) if error.is_transient() => (),
-            other => break other,
+    let refused = async {
+        loop {
+            match append_one(&store, "a", 13).await {
+                // Of the connections that broke.
+                Err(error) if error.is_transient() => (),
+                other => break other,
+            }
         }
     };
+    let refused = timeout(Duration::from_secs(30), refused).await.expect("it is told in time");
     assert!(matches!(refused, Err(StoreError::Log(LogError::HistoryChanged { .. }))), "{refused:?}");
     let anew = pair.store(&tracker).await;
     for n in 10..20 {

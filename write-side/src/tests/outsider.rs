@@ -69,6 +69,9 @@ async fn whoever_is_outside_is_told_what_is_wrong_with_a_batch() {
     assert_eq!(append("{test-a}", "{2}", "{test-a}", "{1}").await, wrong, "an event of another append");
     for (expected, commands) in [
         ("NULL", "'{}', '{}', '{}', '{}'"),
+        ("-1", "'{}', '{}', '{}', '{}'"),
+        ("0", "'{1}', '{test-a}', ARRAY[gen_random_uuid()], '{0}'"),
+        ("0", "'{2}', '{test}', ARRAY[gen_random_uuid()], '{0}'"),
         ("0", "'{1}', '{test-a}', ARRAY[gen_random_uuid()], '{2}'"),
         ("0", "'{1}', '{test-b}', ARRAY[gen_random_uuid()], '{1}'"),
         ("0", "'{2}', '{test-a}', ARRAY[gen_random_uuid()], '{1}'"),
