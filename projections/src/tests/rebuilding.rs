@@ -220,7 +220,7 @@ async fn a_construction_that_is_not_made_of_each_event_once_is_dropped_and_never
         let reason = crate::failure::chain(&error);
         assert!(reason.contains("what was applied as the event at position 100 is not the event"), "{reason}");
         let certificate = rebuilt(&shop, name).await.expect("it begins anew");
-        assert_eq!((certificate.events, certificate.documents, certificate.generation), (50 * 33, 50, 2));
+        assert_eq!((certificate.events, certificate.documents), (50 * 33, 50));
     }
 }
 
