@@ -143,7 +143,12 @@ pub async fn name_log(owner_url: &str, log_id: &LogId) -> Result<(), SchemaError
     if !there.await.map_err(failed())? {
         return Ok(());
     }
+    // The usual case takes no lock: it would wait for whoever appends.
+    if ensure_log(&mut connection, log_id).await.is_ok() {
+        return Ok(());
+    }
     let mut transaction = connection.begin().await.map_err(failed())?;
+    sqlx::query("SET LOCAL lock_timeout = '5s'").execute(&mut *transaction).await.map_err(failed())?;
     // Nobody appends its first event meanwhile.
     sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *transaction).await.map_err(failed())?;
     sqlx::query(NAME).bind(log_id.as_str()).execute(&mut *transaction).await.map_err(failed())?;
