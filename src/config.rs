@@ -33,6 +33,17 @@ pub(crate) struct Config {
 pub(crate) struct LogSettings {
     /// Names the log in checkpoints and tokens.
     pub id: LogId,
+    /// Logs beside it that the projector and the queries read, each in a database of its own.
+    pub follow: Vec<FollowedLog>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FollowedLog {
+    /// As that database names its log.
+    pub id: LogId,
+    /// What the projector and the queries connect as: the role `waybill_service` there, or a member of it.
+    pub url: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -155,7 +166,22 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Config, config::ConfigError> {
     };
     let environment =
         config::Environment::with_prefix("WAYBILL").prefix_separator("__").separator("__").try_parsing(true);
-    config::Config::builder().add_source(file).add_source(environment).build()?.try_deserialize()
+    let config = config::Config::builder().add_source(file).add_source(environment).build()?;
+    checked(config.try_deserialize()?)
+}
+
+/// Refuses what each setting allows and all together do not.
+fn checked(config: Config) -> Result<Config, config::ConfigError> {
+    let mut ids = vec![&config.log.id];
+    for FollowedLog { id, .. } in &config.log.follow {
+        if ids.contains(&id) {
+            return Err(config::ConfigError::Message(format!(
+                "log.follow: the log {id} is named twice, or is the one of log.id: give each log a name of its own"
+            )));
+        }
+        ids.push(id);
+    }
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -164,7 +190,19 @@ mod tests {
 
     fn parse(toml: &str) -> Result<Config, config::ConfigError> {
         let source = config::File::from_str(toml, config::FileFormat::Toml);
-        config::Config::builder().add_source(source).build()?.try_deserialize()
+        checked(config::Config::builder().add_source(source).build()?.try_deserialize()?)
+    }
+
+    #[test]
+    fn a_log_is_followed_once() {
+        let followed =
+            |id: &str| format!("[[log.follow]]\nid = '{id}'\nurl = 'postgres://waybill_service@eu/waybill'\n");
+        let config = parse(&followed("eu")).expect("another log");
+        assert_eq!(config.log.follow[0].id.to_string(), "eu");
+        for twice in [followed("main"), followed("eu") + &followed("eu")] {
+            let error = parse(&twice).expect_err("one name for two logs").to_string();
+            assert!(error.contains("named twice"), "{error}");
+        }
     }
 
     #[test]

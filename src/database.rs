@@ -1,25 +1,49 @@
-//! The pool of a process.
+//! The pools of a process.
 
 use std::{str::FromStr, time::Duration};
 
 use anyhow::Context as _;
+use events::{Log, schema};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use crate::config::FollowedLog;
+
+/// For reading a log that is followed.
+const FOLLOWING_CONNECTIONS: u32 = 8;
+
 /// Connects as the services do. `connections`: the most that this process keeps.
 pub(crate) async fn connect(url: &str, connections: u32) -> anyhow::Result<PgPool> {
-    let options = PgConnectOptions::from_str(url)
+    pool(connections).min_connections(2).connect_with(options(url)?).await.context("cannot connect to Postgres")
+}
+
+/// The logs that are followed beside one's own. Nobody need be there yet: who reads them tries again. A database that calls its log
+/// otherwise is never read from.
+pub(crate) fn followed(follow: &[FollowedLog]) -> anyhow::Result<Vec<Log>> {
+    let log = |FollowedLog { id, url }: &FollowedLog| {
+        let log_id = id.clone();
+        let named = pool(FOLLOWING_CONNECTIONS).after_connect(move |connection, _| {
+            let log_id = log_id.clone();
+            Box::pin(async move {
+                let named = schema::ensure_log(connection, &log_id).await;
+                named.map_err(|error| sqlx::Error::Configuration(error.into()))
+            })
+        });
+        let options = options(url).with_context(|| format!("log.follow of {id}"))?;
+        Ok(Log::new(named.connect_lazy_with(options), id.clone()))
+    };
+    follow.iter().map(log).collect()
+}
+
+fn pool(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(3)).test_before_acquire(false)
+}
+
+fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
+    Ok(PgConnectOptions::from_str(url)
         .context("the database URL is not one of Postgres: write postgres://user@host:port/database")?
         .application_name("waybill")
-        .statement_cache_capacity(256);
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .min_connections(2)
-        .acquire_timeout(Duration::from_secs(3))
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await
-        .context("cannot connect to Postgres")
+        .statement_cache_capacity(256))
 }

@@ -2,7 +2,7 @@
 
 use events::{Wake, participant::Participant};
 use http_api::ReadinessCheck;
-use projections::{Gauge, Handle};
+use projections::{Gauge, Handle, LogGauge};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -111,7 +111,6 @@ impl Collector for Roles {
         let flag = i64::from;
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let projections = self.metrics.projections.gauges();
-        let views = |value: fn(&Gauge) -> i64| projections.iter().map(move |gauge| (gauge.name, value(gauge)));
         let mut gauges = Gauges(&mut encoder);
         gauges.one(
             "log_position",
@@ -136,15 +135,12 @@ impl Collector for Roles {
         gauges.each("role_repeated", "Of those, sent or delivered once more", "role", repeated)?;
         let failed = readings.iter().map(|(name, reading)| (*name, count(reading.failed)));
         gauges.each("role_failed", "What had to be given up", "role", failed)?;
-        gauges.each(
-            "projection_position",
-            "Position that the projection has applied",
-            "projection",
-            views(|g| g.position),
-        )?;
+        let help = "Position of the log that the projection has applied";
+        gauges.each_log("projection_position", help, "projection", &projections, |log| log.position)?;
         let help = "Position up to which each event of the log is known to be applied once";
-        gauges.each("verified_position", help, "reader", views(|g| g.verified_position))?;
-        gauges.each("projection_lag_events", "Events not applied yet", "projection", views(|g| g.lag_events))?;
+        gauges.each_log("verified_position", help, "reader", &projections, |log| log.verified_position)?;
+        let help = "Events of the log not applied yet";
+        gauges.each_log("projection_lag_events", help, "projection", &projections, |log| log.lag_events)?;
         let healthy = projections.iter().map(|gauge| (gauge.name, flag(gauge.healthy)));
         gauges.each("projection_healthy", "0 when it needs a person", "projection", healthy)
     }
@@ -156,6 +152,25 @@ impl Gauges<'_, '_> {
     fn one(&mut self, name: &str, help: &str, value: i64) -> Result<(), std::fmt::Error> {
         let encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         ConstGauge::new(value).encode(encoder)
+    }
+
+    /// One a projection and log.
+    fn each_log(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        projections: &[Gauge],
+        value: fn(&LogGauge) -> i64,
+    ) -> Result<(), std::fmt::Error> {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (projection, log) in
+            projections.iter().flat_map(|gauge| gauge.logs.iter().map(move |log| (gauge.name, log)))
+        {
+            let labels = [(label, projection), ("log", log.log_id.as_str())];
+            ConstGauge::new(value(log)).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 
     fn each<'n>(

@@ -7,6 +7,7 @@ use axum::Router;
 use events::{Log, SystemClock, SystemIds, Wake, participant::Participant};
 use futures_util::FutureExt;
 use http_api::{HttpMetrics, Limits};
+use projections::Followed;
 use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 use tokio::{net::TcpListener, sync::mpsc};
@@ -44,6 +45,8 @@ struct Shared {
     pool: PgPool,
     log: Log,
     wake: Wake,
+    /// Of other databases, for the projector and the queries.
+    followed: Vec<Followed>,
     store: EventStore,
     /// One a location, for the command endpoints and the participant alike.
     owners: Deciders<Inventory>,
@@ -75,11 +78,13 @@ impl Platform {
         back.tracker.spawn(wake.clone().exchange(pool.clone(), back.shutdown.clone()));
         let (failures, failed) = mpsc::channel(Role::ALL.len());
         let log = store.log().clone();
+        let followed = follow(config, roles, back)?;
         let shared = Shared {
             config: config.clone(),
             pool,
             log: log.clone(),
             wake,
+            followed,
             owners: Deciders::new(store.clone(), back.tracker.clone()),
             store,
             sagas: servers.sagas(&config.sagas),
@@ -129,6 +134,20 @@ impl Platform {
     }
 }
 
+/// Opens the logs that are followed beside one's own, if a role reads them, and hears of what is new in them.
+fn follow(config: &Config, roles: &[Role], stage: &Stage) -> anyhow::Result<Vec<Followed>> {
+    if !roles.contains(&Role::Projector) && !roles.contains(&Role::Queries) {
+        return Ok(Vec::new());
+    }
+    let followed =
+        database::followed(&config.log.follow)?.into_iter().map(|log| Followed { log, wake: Wake::default() });
+    let followed = followed.collect::<Vec<_>>();
+    for Followed { log, wake } in &followed {
+        stage.tracker.spawn(wake.clone().exchange(log.pool().clone(), stage.shutdown.clone()));
+    }
+    Ok(followed)
+}
+
 impl Shared {
     /// Starts a role that does not answer HTTP.
     fn start(&self, role: Role, middle: &Stage, back: &Stage) {
@@ -147,11 +166,9 @@ impl Shared {
             Role::Inventory => self.participant("inventory", Participant::Inventory, middle),
             Role::Shipping => self.participant("shipping", Participant::Shipping, middle),
             Role::Projector => {
-                let parts = projections::Parts {
-                    log: self.log.clone(),
-                    wake: self.wake.clone(),
-                    handle: health.projections.clone(),
-                };
+                let own = Followed { log: self.log.clone(), wake: self.wake.clone() };
+                let logs = std::iter::once(own).chain(self.followed.iter().cloned()).collect();
+                let parts = projections::Parts { logs, handle: health.projections.clone() };
                 let (config, shutdown) = (self.projections.clone(), back.shutdown.clone());
                 self.spawn("projector", back, projections::run(config, parts, shutdown));
             }
@@ -252,7 +269,10 @@ impl Shared {
             views: views.context("the Redis URL cannot be used")?,
             search: projections::Indexes::new(&self.projections, log_id, handle.clone()),
             handle,
-            log: self.log.clone(),
+            logs: std::iter::once(&self.log)
+                .chain(self.followed.iter().map(|followed| &followed.log))
+                .cloned()
+                .collect(),
             tasks: front.tracker.clone(),
             shutdown: front.shutdown.clone(),
         })

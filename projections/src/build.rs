@@ -1,11 +1,13 @@
-//! Builds a generation from the log while another one answers, and opens the one that a projector follows with.
+//! Builds a generation from the logs while another one answers, and opens the one that a projector follows with.
 
-use events::{Log, LogError, Position};
+use events::{Log, LogError, LogId, Position};
+use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
     catch_up::{Pace, catch_up},
+    checkpoint_text::FromLog,
     failure::{ProjectionError, Whose},
     names::Generation,
     store::{OpenGeneration, Store},
@@ -14,71 +16,89 @@ use crate::{
 /// The generation under construction, from where it was left, or a new one.
 pub(crate) async fn open_construction<S: Store>(
     store: &S,
-    log: &Log,
+    logs: &[LogId],
     cached: usize,
 ) -> Result<S::Open, ProjectionError> {
     if let Some(generation) = store.building().await? {
-        match store.open(generation, cached).await {
-            Err(ProjectionError::Lost { .. }) => store.abandon(generation).await?,
+        match store.open(generation, logs, cached).await {
+            Err(ProjectionError::Lost { .. } | ProjectionError::Unfollowed { .. }) => store.abandon(generation).await?,
             Err(ProjectionError::Outdated { built_by, ours, .. }) if built_by < ours => {
                 store.abandon(generation).await?;
             }
             outcome => return outcome,
         }
     }
-    let generation = store.start_building(log.id()).await?;
-    store.open(generation, cached).await
+    let generation = store.start_building(logs).await?;
+    store.open(generation, logs, cached).await
 }
 
-/// Folds up to the head of the log.
-pub(crate) async fn build_to_head<S: Store>(
+/// Folds up to the heads of the logs. Told: events folded, and how many there are.
+pub(crate) async fn build_to_heads<S: Store>(
     open: &mut S::Open,
-    log: &Log,
+    logs: &[Log],
     pace: Pace,
     stop: &CancellationToken,
-    progress: &mut (dyn FnMut(Position, Position) + Send),
+    progress: &mut (dyn FnMut(i64, i64) + Send),
 ) -> Result<(), ProjectionError> {
-    let head = || async { log.head().await.map_err(Whose(S::NAME).log()) };
-    build_to::<S, _>(open, log, head, pace, stop, progress).await
+    build_to::<S, _>(open, logs, || heads::<S>(logs), pace, stop, progress).await
 }
 
-/// Folds up to a goal; again, while that moves away by more than a page.
+/// Where each log ends, in the order of the logs.
+pub(crate) async fn heads<S: Store>(logs: &[Log]) -> Result<Vec<Position>, ProjectionError> {
+    try_join_all(logs.iter().map(Log::head)).await.map_err(Whose(S::NAME).log())
+}
+
+/// Folds up to a goal in each log; again, while one moves away by more than a page.
 pub(crate) async fn build_to<S: Store, F>(
     open: &mut S::Open,
-    log: &Log,
-    goal: impl Fn() -> F + Send,
+    logs: &[Log],
+    goals: impl Fn() -> F + Send,
     pace: Pace,
     stop: &CancellationToken,
-    progress: &mut (dyn FnMut(Position, Position) + Send),
+    progress: &mut (dyn FnMut(i64, i64) + Send),
 ) -> Result<(), ProjectionError>
 where
-    F: Future<Output = Result<Position, ProjectionError>> + Send,
+    F: Future<Output = Result<Vec<Position>, ProjectionError>> + Send,
 {
     loop {
-        let goal = goal().await?;
-        let behind = goal.0 - open.folded().position.0;
-        if behind > 0 {
-            catch_up(S::NAME, open, log, goal, pace, stop, &mut |open| progress(open.folded().position, goal)).await?;
+        let goals = goals().await?;
+        let all = goals.iter().map(|goal| goal.0).sum();
+        let mut furthest = 0;
+        for (log, goal) in logs.iter().zip(goals) {
+            let behind = goal.0 - open.folded().at(log.id()).checkpoint.position.0;
+            if behind > 0 {
+                catch_up(S::NAME, open, log, goal, pace, stop, &mut |open| progress(open.folded().events(), all))
+                    .await?;
+            }
+            furthest = behind.max(furthest);
         }
-        if behind <= i64::from(pace.page) {
+        if furthest <= i64::from(pace.page) {
             return Ok(());
         }
     }
 }
 
 /// Refuses a construction that was not made of each event once, and drops it: whoever builds next begins anew.
-pub(crate) async fn verified<S: Store>(store: &S, log: &Log, open: S::Open) -> Result<S::Open, ProjectionError> {
-    let (at, applied) = (open.written().clone(), open.applied());
-    match log.verify_applied(&at, applied).await {
-        Ok(()) => Ok(open),
-        Err(unequal @ LogError::Unequal { .. }) => {
-            let generation = open.generation();
-            open.close().await?;
-            store.abandon(generation).await?;
-            Err(Whose(S::NAME).log()(unequal))
+pub(crate) async fn verified<S: Store>(store: &S, logs: &[Log], open: S::Open) -> Result<S::Open, ProjectionError> {
+    for log in logs {
+        let FromLog { checkpoint, applied } = open.written().at(log.id()).clone();
+        match log.verify_applied(&checkpoint, applied).await {
+            Ok(()) => (),
+            Err(unequal @ LogError::Unequal { .. }) => {
+                let generation = open.generation();
+                open.close().await?;
+                store.abandon(generation).await?;
+                return Err(Whose(S::NAME).log()(unequal));
+            }
+            Err(error) => return Err(Whose(S::NAME).log()(error)),
         }
-        Err(error) => Err(Whose(S::NAME).log()(error)),
     }
+    Ok(open)
+}
+
+/// What the logs are called.
+pub(crate) fn ids(logs: &[Log]) -> Vec<LogId> {
+    logs.iter().map(|log| log.id().clone()).collect()
 }
 
 /// Drops every generation but the one that answers, the one before it, and the one under construction.

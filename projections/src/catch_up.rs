@@ -1,4 +1,4 @@
-//! Brings a generation that is behind to a position: folds page after page, and writes after so many events.
+//! Brings a generation that is behind in one log to a position of it: folds page after page, and writes after so many events.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     failure::{ProjectionError, Whose},
-    store::OpenGeneration,
+    store::{LogPage, OpenGeneration},
 };
 
 /// How a fold that is behind goes about it.
@@ -29,33 +29,34 @@ pub(crate) async fn catch_up<O: OpenGeneration>(
     stop: &CancellationToken,
     progress: &mut (dyn FnMut(&O) + Send),
 ) -> Result<(), ProjectionError> {
-    if open.folded().position >= to {
-        return log.verify(open.folded()).await.map_err(Whose(name).log());
+    let from = open.folded().at(log.id()).checkpoint.clone();
+    if from.position >= to {
+        return log.verify(&from).await.map_err(Whose(name).log());
     }
-    let mut replay = Replay::new(log.clone(), open.folded().clone(), to, pace.page);
+    let mut replay = Replay::new(log.clone(), from, to, pace.page);
     let mut unwritten = 0;
     loop {
-        let page = match replay.next_page().await {
-            Ok(Some(page)) => Arc::new(page),
+        let events = match replay.next_page().await {
+            Ok(Some(events)) => events,
             Ok(None) => break,
             Err(error) => {
                 open.write().await?;
                 return Err(Whose(name).log()(error));
             }
         };
-        unwritten += page.len();
-        open.fold(&page).await?;
+        unwritten += events.len();
+        open.fold(&Arc::new(LogPage { log_id: log.id().clone(), events })).await?;
         if unwritten >= pace.batch || stop.is_cancelled() {
             open.write().await?;
             unwritten = 0;
         }
         progress(open);
         if stop.is_cancelled() {
-            let position = open.written().log_position().to_string();
+            let position = open.written().positions();
             return Err(ProjectionError::Interrupted { projection: name, position });
         }
     }
-    if open.written().position != open.folded().position {
+    if open.written() != open.folded() {
         open.write().await?;
     }
     Ok(())

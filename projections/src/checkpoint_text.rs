@@ -4,34 +4,117 @@ use std::str::FromStr;
 
 use events::{Checkpoint, DomainEvent, LogId, LogPosition, Position, Recorded, Tally};
 
-/// Up to where a whole generation is written, by which version of the fold, and from which events: `main:17 <event id> v1 17:123:456`.
+/// From which events of one log a generation is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct FromLog {
+    /// The last of them.
     pub(crate) checkpoint: Checkpoint,
-    pub(crate) code_version: u32,
     pub(crate) applied: Tally,
 }
 
+impl FromLog {
+    fn start(log_id: LogId) -> Self {
+        Self { checkpoint: Checkpoint::start(log_id), applied: Tally::default() }
+    }
+}
+
+/// Up to where a whole generation is written, by which version of the fold, and from which events: `main:17 <event id> v1 17:123:456`,
+/// and ` eu:9 <event id> 9:12:34` more for each further log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) code_version: u32,
+    /// At least one. The order stays: a shard's positions are in the same.
+    pub(crate) logs: Vec<FromLog>,
+}
+
 impl Head {
-    pub(crate) fn start(log_id: LogId, code_version: u32) -> Self {
-        Self { checkpoint: Checkpoint::start(log_id), code_version, applied: Tally::default() }
+    pub(crate) fn start(logs: &[LogId], code_version: u32) -> Self {
+        Self { code_version, logs: logs.iter().cloned().map(FromLog::start).collect() }
     }
 
-    /// Counts the events as applied.
-    pub(crate) fn advance(&mut self, events: &[Recorded<DomainEvent>]) {
+    /// Adds the logs that were not followed before, from their start. Whether there were any.
+    pub(crate) fn include(&mut self, logs: &[LogId]) -> bool {
+        let before = self.logs.len();
+        for log_id in logs {
+            if self.of(log_id).is_none() {
+                self.logs.push(FromLog::start(log_id.clone()));
+            }
+        }
+        self.logs.len() > before
+    }
+
+    pub(crate) fn of(&self, log_id: &LogId) -> Option<&FromLog> {
+        self.logs.iter().find(|from| from.checkpoint.log_id == *log_id)
+    }
+
+    /// One of the logs that the generation was opened for.
+    pub(crate) fn at(&self, log_id: &LogId) -> &FromLog {
+        &self.logs[self.index(log_id)]
+    }
+
+    pub(crate) fn index(&self, log_id: &LogId) -> usize {
+        let index = self.logs.iter().position(|from| from.checkpoint.log_id == *log_id);
+        index.expect("opening a generation includes every log that is followed")
+    }
+
+    pub(crate) fn has(&self, logs: &[LogId]) -> bool {
+        logs.iter().all(|log_id| self.of(log_id).is_some())
+    }
+
+    /// A log of which it has events, and which is not among these.
+    pub(crate) fn unfollowed(&self, logs: &[LogId]) -> Option<&LogId> {
+        self.logs.iter().map(|from| &from.checkpoint.log_id).find(|log_id| !logs.contains(log_id))
+    }
+
+    /// Events of all logs.
+    pub(crate) fn events(&self) -> i64 {
+        self.logs.iter().map(|from| from.checkpoint.position.0).sum()
+    }
+
+    /// Whether it has come as far as the other in each of that one's logs.
+    pub(crate) fn reaches(&self, other: &Self) -> bool {
+        other.logs.iter().map(|from| &from.checkpoint).all(|wanted| {
+            let at = self.of(&wanted.log_id).map_or(Position::START, |from| from.checkpoint.position);
+            at >= wanted.position
+        })
+    }
+
+    /// Whether both are made from the same events.
+    pub(crate) fn equals(&self, other: &Self) -> bool {
+        self.logs.len() == other.logs.len()
+            && self.logs.iter().all(|from| other.of(&from.checkpoint.log_id) == Some(from))
+    }
+
+    /// `main:17`, or `main:17, eu:9`.
+    pub(crate) fn positions(&self) -> String {
+        let positions = self.logs.iter().map(|from| from.checkpoint.log_position().to_string());
+        positions.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Counts events of a log as applied.
+    pub(crate) fn advance(&mut self, log: usize, events: &[Recorded<DomainEvent>]) {
+        let FromLog { checkpoint, applied } = &mut self.logs[log];
         for event in events {
-            self.applied.add(event.position, event.event_id);
+            applied.add(event.position, event.event_id);
         }
         if let Some(last) = events.last() {
-            (self.checkpoint.position, self.checkpoint.event_id) = (last.position, last.event_id);
+            (checkpoint.position, checkpoint.event_id) = (last.position, last.event_id);
         }
     }
 }
 
 impl std::fmt::Display for Head {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { checkpoint, code_version, applied } = self;
-        write!(f, "{} {} v{code_version} {applied}", checkpoint.log_position(), checkpoint.event_id)
+        for (number, FromLog { checkpoint, applied }) in self.logs.iter().enumerate() {
+            let (space, at, event_id) =
+                (if number == 0 { "" } else { " " }, checkpoint.log_position(), checkpoint.event_id);
+            write!(f, "{space}{at} {event_id}")?;
+            if number == 0 {
+                write!(f, " v{}", self.code_version)?;
+            }
+            write!(f, " {applied}")?;
+        }
+        Ok(())
     }
 }
 
@@ -44,16 +127,24 @@ impl FromStr for Head {
 
     fn from_str(text: &str) -> Result<Self, BadCheckpoint> {
         let parse = || {
-            let mut parts = text.split(' ');
-            let LogPosition { log_id, position } = parts.next()?.parse().ok()?;
-            let event_id = parts.next()?.parse().ok()?;
-            let code_version = parts.next()?.strip_prefix('v')?.parse().ok()?;
-            let checkpoint = Checkpoint { log_id, position, event_id };
-            // Of before anything was added up: it goes on answering, as an outdated one does, until it is built anew.
-            let Some(applied) = parts.next() else {
-                return Some(Self { checkpoint, code_version: 0, applied: Tally::default() });
+            let mut parts = text.split(' ').peekable();
+            let checkpoint = |at: &str, event_id: Option<&str>| {
+                let LogPosition { log_id, position } = at.parse().ok()?;
+                Some(Checkpoint { log_id, position, event_id: event_id?.parse().ok()? })
             };
-            Some(Self { checkpoint, code_version, applied: applied.parse().ok()? })
+            let first = checkpoint(parts.next()?, parts.next())?;
+            let mut code_version = parts.next()?.strip_prefix('v')?.parse().ok()?;
+            // Of before anything was added up: it goes on answering, as an outdated one does, until it is built anew.
+            if parts.peek().is_none() {
+                code_version = 0;
+            }
+            let applied = parts.next().map_or(Some(Tally::default()), |applied| applied.parse().ok())?;
+            let mut logs = vec![FromLog { checkpoint: first, applied }];
+            while let Some(at) = parts.next() {
+                let checkpoint = checkpoint(at, parts.next())?;
+                logs.push(FromLog { checkpoint, applied: parts.next()?.parse().ok()? });
+            }
+            Some(Self { code_version, logs })
         };
         parse().ok_or_else(|| BadCheckpoint(text.into()))
     }
@@ -88,16 +179,41 @@ impl std::fmt::Display for Digest {
     }
 }
 
-/// Up to where one shard is written, and the digest of what is in it: `17 3 00ff..`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Up to where one shard is written, and the digest of what is in it: `17 3 00ff..`, or `17,9 3 00ff..` of two logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ShardAt {
-    pub(crate) position: Position,
+    /// In the order of the head's logs; of those that are not here it has nothing yet.
+    positions: Vec<Position>,
     pub(crate) digest: Digest,
+}
+
+impl ShardAt {
+    pub(crate) fn position(&self, log: usize) -> Position {
+        self.positions.get(log).copied().unwrap_or(Position::START)
+    }
+
+    /// As far as the head has come, and where it is further itself, as far as it is.
+    pub(crate) fn moved_to(&self, head: &Head, digest: Digest) -> Self {
+        let further = |(log, from): (usize, &FromLog)| from.checkpoint.position.max(self.position(log));
+        Self { positions: head.logs.iter().enumerate().map(further).collect(), digest }
+    }
+
+    /// Whether it is nowhere ahead of the head.
+    pub(crate) fn is_within(&self, head: &Head) -> bool {
+        let ahead =
+            |(log, at): (usize, &Position)| head.logs.get(log).is_none_or(|from| *at > from.checkpoint.position);
+        !self.positions.iter().enumerate().any(ahead)
+    }
 }
 
 impl std::fmt::Display for ShardAt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.position, self.digest)
+        let first = self.position(0);
+        write!(f, "{first}")?;
+        for position in self.positions.iter().skip(1) {
+            write!(f, ",{position}")?;
+        }
+        write!(f, " {}", self.digest)
     }
 }
 
@@ -107,10 +223,11 @@ impl FromStr for ShardAt {
     fn from_str(text: &str) -> Result<Self, BadCheckpoint> {
         let parse = || {
             let mut parts = text.split(' ');
-            let position = Position(parts.next()?.parse().ok()?);
+            let positions = parts.next()?.split(',').map(|position| position.parse().ok().map(Position));
+            let positions = positions.collect::<Option<Vec<_>>>()?;
             let count = parts.next()?.parse().ok()?;
             let sum = u128::from_str_radix(parts.next()?, 16).ok()?;
-            Some(Self { position, digest: Digest { count, sum } })
+            Some(Self { positions, digest: Digest { count, sum } })
         };
         parse().ok_or_else(|| BadCheckpoint(text.into()))
     }
@@ -150,20 +267,58 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_is_written_is_read_back() {
+    fn head() -> Head {
         let checkpoint = Checkpoint { log_id: LogId::default(), position: Position(17), event_id: Uuid::from_u128(7) };
         let mut applied = Tally::default();
         applied.add(Position(17), Uuid::from_u128(7));
-        let head = Head { checkpoint, code_version: 3, applied };
-        let digest = Digest { count: 2, sum: u128::MAX };
-        assert_eq!(head.to_string().parse(), Ok(head.clone()));
+        Head { code_version: 3, logs: vec![FromLog { checkpoint, applied }] }
+    }
+
+    fn eu() -> LogId {
+        "eu".parse().expect("a name")
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let (head, mut both) = (head(), head());
+        both.include(&[eu()]);
+        for head in [&head, &both] {
+            assert_eq!(head.to_string().parse(), Ok(head.clone()));
+        }
         let before: Head = "main:17 00000000-0000-0000-0000-000000000007 v3".parse().expect("as it was written before");
-        assert_eq!((&before.checkpoint, before.code_version), (&head.checkpoint, 0));
-        let at = ShardAt { position: Position(9), digest };
-        assert_eq!(at.to_string().parse(), Ok(at));
-        let payload = CommitPayload { head, digest };
+        assert_eq!((&before.logs[0].checkpoint, before.code_version), (&head.logs[0].checkpoint, 0));
+        let digest = Digest { count: 2, sum: u128::MAX };
+        for text in ["9 2 ffffffffffffffffffffffffffffffff", "9,0,4 2 ffffffffffffffffffffffffffffffff"] {
+            assert_eq!(text.parse::<ShardAt>().map(|at| at.to_string()), Ok(text.into()));
+        }
+        let payload = CommitPayload { head: both, digest };
         assert_eq!(payload.to_string().parse(), Ok(payload));
+    }
+
+    #[test]
+    fn a_head_compares_log_by_log() {
+        let (one, mut both) = (head(), head());
+        assert!(both.include(&[LogId::default(), eu()]) && !both.include(&[eu()]));
+        assert!(one.reaches(&both), "nothing is wanted of the other log");
+        assert!(both.reaches(&one) && !both.equals(&one));
+        let mut turned = both.clone();
+        turned.logs.reverse();
+        assert!(turned.equals(&both));
+        both.logs[1].checkpoint.position = Position(4);
+        assert!(!one.reaches(&both) && both.reaches(&one));
+        assert_eq!((both.positions(), both.events()), ("main:17, eu:4".into(), 21));
+        assert_eq!(both.unfollowed(&[LogId::default()]), Some(&eu()));
+    }
+
+    #[test]
+    fn a_shard_never_goes_back() {
+        let mut head = head();
+        let before: ShardAt = "20 1 0a".parse().expect("a shard");
+        assert!(!before.is_within(&head));
+        head.include(&[eu()]);
+        head.logs[1].checkpoint.position = Position(4);
+        let moved = before.moved_to(&head, Digest::default());
+        assert_eq!((moved.position(0), moved.position(1)), (Position(20), Position(4)));
     }
 
     #[test]

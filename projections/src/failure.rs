@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use events::LogError;
+use events::{LogError, LogId};
 
 use crate::{checkpoint_text::BadCheckpoint, names::Generation, redis_store::RedisFailure};
 
@@ -34,6 +34,12 @@ pub enum ProjectionError {
         "generation {generation} of {projection} was built by version {built_by} of its fold, this release has {ours}"
     )]
     Outdated { projection: &'static str, generation: u32, built_by: u32, ours: u32 },
+    /// Whoever reads that log would find nothing more in it, or the past.
+    #[error(
+        "generation {generation} of {projection} has events of the log {log_id}, which is not followed: name it under log.follow, or \
+         rebuild and accept the differences to go on without it"
+    )]
+    Unfollowed { projection: &'static str, generation: u32, log_id: LogId },
     #[error("the configuration of projections is wrong: {what}")]
     Misconfigured { what: &'static str },
     #[error("there is no projection {0:?}")]
@@ -85,6 +91,7 @@ impl ProjectionError {
             Self::Log { .. }
             | Self::Fenced { .. }
             | Self::Outdated { .. }
+            | Self::Unfollowed { .. }
             | Self::Misconfigured { .. }
             | Self::Unknown(_)
             | Self::Different { .. }
@@ -114,6 +121,10 @@ impl Whose {
 
     pub(crate) fn unreadable(self, generation: Generation) -> impl FnOnce(BadCheckpoint) -> ProjectionError {
         move |error| self.lost(generation, error.to_string())
+    }
+
+    pub(crate) fn unfollowed(self, generation: Generation, log_id: &LogId) -> ProjectionError {
+        ProjectionError::Unfollowed { projection: self.0, generation, log_id: log_id.clone() }
     }
 
     pub(crate) fn fenced(self, expected: String, found: String) -> ProjectionError {

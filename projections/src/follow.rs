@@ -2,18 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use events::{Checkpoint, Log, Position, Tally};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior},
-};
+use events::{Log, LogError, Position};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, Handle, ProjectionState,
-    build::{build_to_head, building_pace, following_pace, open_construction, sweep, verified},
+    build::{build_to_heads, building_pace, following_pace, ids, open_construction, sweep, verified},
     catch_up::catch_up,
+    checkpoint_text::{FromLog, Head},
     failure::{ProjectionError, Remedy, Whose, chain, pause},
+    lanes::{Came, Lanes},
     names::Generation,
     pass::Pass,
     store::{EventPage, OpenGeneration, Signals, Store},
@@ -47,8 +46,9 @@ const STILL_LOOKS: u32 = 3;
 pub(crate) struct Follower<S: Store> {
     pub(crate) store: S,
     pub(crate) config: Arc<Config>,
-    pub(crate) log: Log,
-    pub(crate) pass: Pass,
+    /// Each with what reads it for all projections.
+    pub(crate) logs: Vec<Log>,
+    pub(crate) passes: Vec<Pass>,
     pub(crate) handle: Handle,
     pub(crate) shutdown: CancellationToken,
 }
@@ -123,8 +123,7 @@ impl<S: Store> Follower<S> {
             };
             let Some(generation) = contested else { return };
             let Ok(standing) = self.store.peek(generation).await else { continue };
-            let Ok(head) = self.log.head().await else { continue };
-            let behind = head > standing.checkpoint.position;
+            let Ok(behind) = self.is_behind(&standing.head).await else { continue };
             still = if behind && last.as_ref() == Some(&standing) { still + 1 } else { 0 };
             last = Some(standing);
             if still >= STILL_LOOKS {
@@ -134,35 +133,29 @@ impl<S: Store> Follower<S> {
         }
     }
 
+    async fn is_behind(&self, at: &Head) -> Result<bool, LogError> {
+        for log in &self.logs {
+            let reached = at.of(log.id()).map_or(Position::START, |from| from.checkpoint.position);
+            if log.head().await? > reached {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn follow(&self, distrusted: Option<Generation>) -> Result<(), ProjectionError> {
         self.store.preflight().await?;
         let mut open = self.ready(distrusted).await?;
         self.moved(&open);
         self.handle.set_state(S::NAME, ProjectionState::Following);
-        loop {
-            let Some(joined) = self.pass.join().await else {
-                open.close().await?;
-                return if self.shutdown.is_cancelled() {
-                    Ok(())
-                } else {
-                    Err(ProjectionError::Unread { projection: S::NAME })
-                };
-            };
-            let pages = joined.map_err(Whose(S::NAME).log())?;
-            let head = self.log.head().await.map_err(Whose(S::NAME).log())?;
-            self.catch_up_to(&mut open, head).await?;
-            self.moved(&open);
-            self.follow_pass(&mut open, pages).await?;
-            if self.shutdown.is_cancelled() {
-                return open.close().await;
-            }
-        }
+        self.follow_passes(&mut open).await?;
+        open.close().await
     }
 
     /// The generation that answers, or a new one where there is none, or none that can be trusted.
     async fn ready(&self, distrusted: Option<Generation>) -> Result<S::Open, ProjectionError> {
         if let Some(generation) = self.store.active().await?.filter(|active| Some(*active) != distrusted) {
-            match self.store.open(generation, self.config.cached_documents).await {
+            match self.store.open(generation, &ids(&self.logs), self.config.cached_documents).await {
                 Err(ProjectionError::Lost { what, .. }) => {
                     tracing::warn!(projection = S::NAME, generation, what, "a projection was lost and is built again");
                 }
@@ -184,43 +177,43 @@ impl<S: Store> Follower<S> {
     }
 
     async fn build(&self) -> Result<S::Open, ProjectionError> {
-        let mut open = open_construction(&self.store, &self.log, self.config.cached_documents).await?;
+        let logs = &self.logs;
+        let mut open = open_construction(&self.store, &ids(logs), self.config.cached_documents).await?;
         let generation = open.generation();
-        let mut tell = |position: Position, target: Position| {
-            let (position, target) = (position.0, target.0);
+        let mut tell = |position: i64, target: i64| {
             self.handle.set_state(S::NAME, ProjectionState::Building { generation, position, target });
         };
-        let from = open.folded().position;
-        build_to_head::<S>(&mut open, &self.log, building_pace(&self.config), &self.shutdown, &mut tell).await?;
-        self.log.seal_blocks().await.map_err(Whose(S::NAME).log())?;
-        let open = verified(&self.store, &self.log, open).await?;
+        let from = open.folded().positions();
+        build_to_heads::<S>(&mut open, logs, building_pace(&self.config), &self.shutdown, &mut tell).await?;
+        for log in logs {
+            log.seal_blocks().await.map_err(Whose(S::NAME).log())?;
+        }
+        let open = verified(&self.store, logs, open).await?;
         self.store.switch_to(generation).await?;
         sweep(&self.store).await?;
-        tracing::info!(projection = S::NAME, generation, %from, to = %open.written().position, "a projection was built");
+        let to = open.written().positions();
+        tracing::info!(projection = S::NAME, generation, from, to, "a projection was built");
         Ok(open)
     }
 
-    async fn catch_up_to(&self, open: &mut S::Open, to: Position) -> Result<(), ProjectionError> {
-        let behind = to.0 - open.folded().position.0;
+    async fn catch_up_to(&self, open: &mut S::Open, log: &Log, to: Position) -> Result<(), ProjectionError> {
+        let behind = to.0 - open.folded().at(log.id()).checkpoint.position.0;
         let far = behind > i64::from(self.config.rebuild_page_size);
         let pace = if far { building_pace(&self.config) } else { following_pace(&self.config) };
-        catch_up(S::NAME, open, &self.log, to, pace, &self.shutdown, &mut |open| self.moved(open)).await
+        catch_up(S::NAME, open, log, to, pace, &self.shutdown, &mut |open| self.moved(open)).await
     }
 
-    /// Until the pass lets go of this projection, or shutdown.
-    async fn follow_pass(
-        &self,
-        open: &mut S::Open,
-        mut pages: mpsc::Receiver<EventPage>,
-    ) -> Result<(), ProjectionError> {
+    /// Until shutdown, or until the generation cannot be written any more.
+    async fn follow_passes(&self, open: &mut S::Open) -> Result<(), ProjectionError> {
+        let mut lanes = Lanes::new(self.passes.iter().cloned());
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut wishes = tokio::time::interval(COMMIT_GAP);
         wishes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut last_commit, mut asked) = (Instant::now(), None::<Instant>);
-        let (mut verified, mut next_look) = (None, Instant::now());
+        let (mut verified, mut next_look) = (vec![None; self.logs.len()], Instant::now());
         loop {
-            let unwritten = open.folded().position != open.written().position;
+            let unwritten = open.folded() != open.written();
             let urgent = asked.is_some_and(|asked| asked.elapsed() < ASKED_FOR);
             let commit_at = last_commit + if urgent { COMMIT_GAP } else { self.config.commit_interval() };
             tokio::select! {
@@ -230,13 +223,7 @@ impl<S: Store> Follower<S> {
                     }
                     return Ok(());
                 }
-                page = pages.recv() => {
-                    let Some(page) = page else { return Ok(()) };
-                    self.fold(open, &page).await?;
-                    if S::AT_ONCE {
-                        self.write(open).await?;
-                    }
-                }
+                (lane, came) = lanes.next() => self.take(open, &mut lanes, lane, came).await?,
                 () = tokio::time::sleep_until(commit_at), if unwritten => {
                     self.write(open).await?;
                     (last_commit, asked) = (Instant::now(), None);
@@ -251,9 +238,8 @@ impl<S: Store> Follower<S> {
                 _ = heartbeat.tick() => {
                     let signals = open.check().await?;
                     self.heed(open, signals).await?;
-                    if verified != Some(open.written().position) && next_look <= Instant::now() {
-                        let (at, applied) = (open.written().clone(), open.applied());
-                        verified = self.verify(&at, applied).await?.or(verified);
+                    if next_look <= Instant::now() {
+                        self.verify_all(open.written(), &lanes.well(), &mut verified).await?;
                         next_look = Instant::now() + self.config.verify_interval();
                     }
                 }
@@ -261,38 +247,92 @@ impl<S: Store> Follower<S> {
         }
     }
 
-    /// Compares what was applied with what the log holds; none where that could not be asked now, or would take long.
-    async fn verify(&self, at: &Checkpoint, applied: Tally) -> Result<Option<Position>, ProjectionError> {
+    /// What came of one log. One that cannot be read for now is left for a while, and the others are followed.
+    async fn take(
+        &self,
+        open: &mut S::Open,
+        lanes: &mut Lanes,
+        lane: usize,
+        came: Came,
+    ) -> Result<(), ProjectionError> {
+        let (log, well_before) = (&self.logs[lane], lanes.all_well());
+        let taken = match came {
+            Came::Page(page) => self.fold(open, log, &page).await,
+            Came::Joined => match log.head().await {
+                Ok(head) => self.catch_up_to(open, log, head).await.inspect(|()| self.moved(open)),
+                Err(error) => Err(Whose(S::NAME).log()(error)),
+            },
+            Came::Failed(error) => Err(Whose(S::NAME).log()(error)),
+            Came::Unread if self.shutdown.is_cancelled() => Ok(()),
+            Came::Unread => Err(ProjectionError::Unread { projection: S::NAME }),
+        };
+        match taken {
+            Ok(()) => lanes.mark_well(lane),
+            Err(error @ ProjectionError::Log { .. }) if error.remedy() == Remedy::Retry => {
+                let reason = format!("log {}: {}", log.id(), chain(&error));
+                tracing::warn!(projection = S::NAME, error = reason, "a log cannot be read and is tried again");
+                lanes.join_later(lane);
+                self.handle.set_state(S::NAME, ProjectionState::Retrying { reason });
+            }
+            Err(error) => return Err(error),
+        }
+        if !well_before && lanes.all_well() {
+            self.handle.set_state(S::NAME, ProjectionState::Following);
+        }
+        Ok(())
+    }
+
+    /// Compares with each log that is well and has moved since, what was applied of it.
+    async fn verify_all(
+        &self,
+        at: &Head,
+        well: &[bool],
+        verified: &mut [Option<Position>],
+    ) -> Result<(), ProjectionError> {
+        for ((log, verified), well) in self.logs.iter().zip(verified).zip(well) {
+            let from = at.at(log.id());
+            let moved = *verified != Some(from.checkpoint.position);
+            if moved && *well && self.verify(log, from).await? {
+                *verified = Some(from.checkpoint.position);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what was applied with what the log holds; false where that could not be asked now, or would take long.
+    async fn verify(&self, log: &Log, FromLog { checkpoint, applied }: &FromLog) -> Result<bool, ProjectionError> {
         let compared = async {
-            let quick = self.log.unsealed(at.position).await? <= UNSEALED_MAX;
-            if quick { self.log.verify_applied(at, applied).await.map(|()| true) } else { Ok(false) }
+            let quick = log.unsealed(checkpoint.position).await? <= UNSEALED_MAX;
+            if quick { log.verify_applied(checkpoint, *applied).await.map(|()| true) } else { Ok(false) }
         };
         match compared.await {
             Ok(false) => {
                 tracing::warn!(
                     projection = S::NAME,
+                    log = %log.id(),
                     "what was applied is not compared with the log: its blocks are not sealed, which a maintainer does"
                 );
-                Ok(None)
+                Ok(false)
             }
             Ok(true) => {
-                self.handle.verified(S::NAME, at.position);
-                Ok(Some(at.position))
+                self.handle.verified(S::NAME, checkpoint.log_position());
+                Ok(true)
             }
             Err(error) if error.is_transient() => {
                 tracing::debug!(projection = S::NAME, error = chain(&error), "what was applied could not be verified");
-                Ok(None)
+                Ok(false)
             }
             Err(error) => Err(Whose(S::NAME).log()(error)),
         }
     }
 
-    async fn fold(&self, open: &mut S::Open, page: &EventPage) -> Result<(), ProjectionError> {
-        let Some(first) = page.first() else { return Ok(()) };
-        if first.position > open.folded().position.next() {
-            self.catch_up_to(open, Position(first.position.0 - 1)).await?;
+    async fn fold(&self, open: &mut S::Open, log: &Log, page: &EventPage) -> Result<(), ProjectionError> {
+        let Some(first) = page.events.first() else { return Ok(()) };
+        if first.position > open.folded().at(log.id()).checkpoint.position.next() {
+            self.catch_up_to(open, log, Position(first.position.0 - 1)).await?;
         }
-        open.fold(page).await
+        open.fold(page).await?;
+        if S::AT_ONCE { self.write(open).await } else { Ok(()) }
     }
 
     async fn write(&self, open: &mut S::Open) -> Result<(), ProjectionError> {
@@ -326,6 +366,7 @@ impl<S: Store> Follower<S> {
     }
 
     fn moved(&self, open: &S::Open) {
-        self.handle.moved(S::NAME, open.generation(), open.written().log_position());
+        let positions = open.written().logs.iter().map(|from| from.checkpoint.log_position());
+        self.handle.moved(S::NAME, open.generation(), positions.collect());
     }
 }

@@ -1,11 +1,11 @@
 //! What a projector tells the rest of its process: positions to wait for, states to show, figures for the metrics.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use events::{LogPosition, Position};
+use events::{LogId, LogPosition, Position};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use utoipa::ToSchema;
@@ -23,12 +23,16 @@ pub struct Handle(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     cells: [Cell; PROJECTIONS.len()],
-    log_head: AtomicI64,
+    /// Up to where each log is known to reach.
+    heads: Mutex<Positions>,
 }
+
+type Positions = BTreeMap<LogId, Position>;
+pub(crate) type Progress = watch::Receiver<Positions>;
 
 #[derive(Debug)]
 struct Cell {
-    progress: watch::Sender<Option<LogPosition>>,
+    progress: watch::Sender<Positions>,
     seen: Mutex<Seen>,
     commit_wanted: Notify,
 }
@@ -36,7 +40,7 @@ struct Cell {
 #[derive(Debug, Clone)]
 struct Seen {
     generation: Option<u32>,
-    verified: Position,
+    verified: Positions,
     state: ProjectionState,
 }
 
@@ -61,6 +65,8 @@ pub enum ProjectionState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProjectionStatus {
     pub name: String,
+    /// The log that the rest of the line is about.
+    pub log: String,
     /// `redis` or `tantivy`.
     pub store: String,
     pub generation: Option<u32>,
@@ -88,32 +94,40 @@ pub struct Construction {
 }
 
 /// One projection's figures for the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gauge {
     pub name: &'static str,
+    /// Of each log that it is made from.
+    pub logs: Vec<LogGauge>,
+    /// False when it needs a person.
+    pub healthy: bool,
+}
+
+/// How one projection stands in one log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogGauge {
+    pub log_id: LogId,
     pub position: i64,
     /// Up to here it was found to have applied each event of the log once; 0 before the first look.
     pub verified_position: i64,
     pub lag_events: i64,
-    /// False when it needs a person.
-    pub healthy: bool,
 }
 
 impl Default for Handle {
     fn default() -> Self {
         let cells = [(); PROJECTIONS.len()].map(|()| Cell {
-            progress: watch::Sender::new(None),
-            seen: Mutex::new(Seen { generation: None, verified: Position::START, state: ProjectionState::Unknown }),
+            progress: watch::Sender::default(),
+            seen: Mutex::new(Seen { generation: None, verified: Positions::new(), state: ProjectionState::Unknown }),
             commit_wanted: Notify::new(),
         });
-        Self(Arc::new(Shared { cells, log_head: AtomicI64::new(0) }))
+        Self(Arc::new(Shared { cells, heads: Mutex::default() }))
     }
 }
 
 impl Handle {
     /// Changes when the projection has moved.
     #[must_use]
-    pub fn watch(&self, projection: &str) -> watch::Receiver<Option<LogPosition>> {
+    pub(crate) fn watch(&self, projection: &str) -> Progress {
         self.cell(projection).progress.subscribe()
     }
 
@@ -124,14 +138,19 @@ impl Handle {
 
     #[must_use]
     pub fn gauges(&self) -> Vec<Gauge> {
-        let head = self.0.log_head.load(Ordering::Relaxed);
+        let heads = self.heads().clone();
         PROJECTIONS
             .iter()
             .map(|&name| {
-                let position = self.position(name).map_or(0, |at| at.position.0);
-                let Seen { verified, state, .. } = self.seen(name);
-                let healthy = !matches!(state, ProjectionState::Stopped { .. });
-                Gauge { name, position, verified_position: verified.0, lag_events: (head - position).max(0), healthy }
+                let (at, seen) = (self.cell(name).progress.borrow().clone(), self.seen(name));
+                let of = |positions: &Positions, log_id| positions.get(log_id).map_or(0, |position| position.0);
+                let logs = heads.iter().map(|(log_id, head)| {
+                    let (position, verified_position) = (of(&at, log_id), of(&seen.verified, log_id));
+                    let lag_events = (head.0 - position).max(0);
+                    LogGauge { log_id: log_id.clone(), position, verified_position, lag_events }
+                });
+                let healthy = !matches!(seen.state, ProjectionState::Stopped { .. });
+                Gauge { name, logs: logs.collect(), healthy }
             })
             .collect()
     }
@@ -139,11 +158,6 @@ impl Handle {
     #[must_use]
     pub fn state(&self, projection: &str) -> ProjectionState {
         self.seen(projection).state
-    }
-
-    #[must_use]
-    pub fn position(&self, projection: &str) -> Option<LogPosition> {
-        self.cell(projection).progress.borrow().clone()
     }
 
     /// The generation that this process writes; none before it has opened one.
@@ -156,14 +170,17 @@ impl Handle {
         self.cell(projection).commit_wanted.notified().await;
     }
 
-    pub(crate) fn moved(&self, projection: &str, generation: u32, position: LogPosition) {
+    pub(crate) fn moved(&self, projection: &str, generation: u32, positions: Vec<LogPosition>) {
         self.see(projection, |seen| seen.generation = Some(generation));
-        self.saw_log(position.position);
-        self.cell(projection).progress.send_replace(Some(position));
+        positions.iter().for_each(|position| self.saw_log(position));
+        let positions = positions.into_iter().map(|LogPosition { log_id, position }| (log_id, position));
+        self.cell(projection).progress.send_replace(positions.collect());
     }
 
-    pub(crate) fn verified(&self, projection: &str, position: Position) {
-        self.see(projection, |seen| seen.verified = position);
+    pub(crate) fn verified(&self, projection: &str, LogPosition { log_id, position }: LogPosition) {
+        self.see(projection, |seen| {
+            seen.verified.insert(log_id, position);
+        });
     }
 
     pub(crate) fn set_state(&self, projection: &str, state: ProjectionState) {
@@ -171,8 +188,18 @@ impl Handle {
     }
 
     /// The log is known to reach up to here.
-    pub(crate) fn saw_log(&self, position: Position) {
-        self.0.log_head.fetch_max(position.0, Ordering::Relaxed);
+    pub(crate) fn saw_log(&self, LogPosition { log_id, position }: &LogPosition) {
+        let mut heads = self.heads();
+        match heads.get_mut(log_id) {
+            Some(head) => *head = (*head).max(*position),
+            None => {
+                heads.insert(log_id.clone(), *position);
+            }
+        }
+    }
+
+    fn heads(&self) -> MutexGuard<'_, Positions> {
+        self.0.heads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seen(&self, projection: &str) -> Seen {

@@ -162,6 +162,8 @@ pub(crate) struct IndexSchema<M: SearchModel> {
     pub(crate) fields: M::Fields,
     /// The document's name, by which it is replaced.
     pub(crate) id: Field,
+    /// The log that it is made from.
+    pub(crate) log: Field,
     /// The document itself, as JSON.
     pub(crate) document: Field,
 }
@@ -170,9 +172,10 @@ impl<M: SearchModel> IndexSchema<M> {
     pub(crate) fn new() -> Self {
         let mut builder = Schema::builder();
         let id = builder.add_text_field("_id", raw());
+        let log = builder.add_text_field("_log", raw());
         let document = builder.add_bytes_field("_document", BytesOptions::default().set_stored());
         let fields = M::declare(&mut builder);
-        Self { schema: builder.build(), fields, id, document }
+        Self { schema: builder.build(), fields, id, log, document }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, marker::PhantomData, path::PathBuf, time::Duration};
 
-use events::{Checkpoint, LogId, Tally};
+use events::LogId;
 use tantivy::Index;
 
 use crate::{
@@ -77,12 +77,12 @@ where
         self.folder(IndexFolder::building).await
     }
 
-    async fn start_building(&self, log_id: &LogId) -> Result<Generation, ProjectionError> {
-        let (folder, memory, log_id) = (self.folder.clone(), self.memory, log_id.clone());
+    async fn start_building(&self, logs: &[LogId]) -> Result<Generation, ProjectionError> {
+        let (folder, memory, logs) = (self.folder.clone(), self.memory, logs.to_vec());
         blocking::<M, _>(move || {
             let io = |error| errors::<M>(0).io(error);
             let generation = folder.generations().map_err(io)?.last().map_or(1, |last| last + 1);
-            Writer::<M>::create(&folder.generation(generation), generation, log_id, memory)?;
+            Writer::<M>::create(&folder.generation(generation), generation, &logs, memory)?;
             let ours = folder.begin_building(generation).map_err(io)?;
             if ours == generation {
                 return Ok(generation);
@@ -93,10 +93,15 @@ where
         .await
     }
 
-    async fn open(&self, generation: Generation, cached: usize) -> Result<IndexGeneration<M>, ProjectionError> {
-        let (folder, memory) = (self.folder.clone(), self.memory);
+    async fn open(
+        &self,
+        generation: Generation,
+        logs: &[LogId],
+        cached: usize,
+    ) -> Result<IndexGeneration<M>, ProjectionError> {
+        let (folder, memory, logs) = (self.folder.clone(), self.memory, logs.to_vec());
         let path = folder.generation(generation);
-        let writer = blocking::<M, _>(move || Writer::open(&path, generation, memory, cached)).await?;
+        let writer = blocking::<M, _>(move || Writer::open(&path, generation, &logs, memory, cached)).await?;
         Ok(IndexGeneration { folder, writer: Some(Box::new(writer)), generation })
     }
 
@@ -141,8 +146,7 @@ where
         blocking::<M, _>(move || {
             let index = Index::open_in_dir(&path).map_err(|error| errors::<M>(generation).index(&path, error))?;
             let CommitPayload { head, digest } = payload::<M>(&index, &path, generation)?;
-            let Head { checkpoint, code_version, applied } = head;
-            Ok(Standing { checkpoint, applied, digest, code_version, whole: true })
+            Ok(Standing { head, digest, whole: true })
         })
         .await
     }
@@ -203,16 +207,12 @@ where
         self.generation
     }
 
-    fn folded(&self) -> &Checkpoint {
-        &self.writer().folded.checkpoint
+    fn folded(&self) -> &Head {
+        &self.writer().folded
     }
 
-    fn written(&self) -> &Checkpoint {
-        &self.writer().committed.checkpoint
-    }
-
-    fn applied(&self) -> Tally {
-        self.writer().committed.applied
+    fn written(&self) -> &Head {
+        &self.writer().committed
     }
 
     fn digest(&self) -> Digest {

@@ -17,9 +17,9 @@ use crate::{
     failure::{ProjectionError, Whose},
     index_folder::IndexSchema,
     model::{Place, SearchModel},
-    names::Generation,
+    names::{Generation, scoped},
     search::query,
-    store::{EventPage, Slot, gather, hash_document},
+    store::{EventPage, OfLog, Slot, gather, hash_document},
 };
 
 pub(crate) struct Writer<M: SearchModel> {
@@ -31,16 +31,16 @@ pub(crate) struct Writer<M: SearchModel> {
     pub(crate) committed: Head,
     pub(crate) folded: Head,
     pub(crate) digest: Digest,
-    pub(crate) dirty: HashMap<M::Key, Slot<M::Document>>,
-    clean: Cache<M::Key, Slot<M::Document>>,
+    pub(crate) dirty: HashMap<OfLog<M::Key>, Slot<M::Document>>,
+    clean: Cache<OfLog<M::Key>, Slot<M::Document>>,
 }
 
 impl<M: SearchModel> Writer<M> {
-    /// An empty index, committed at the start of the log.
+    /// An empty index, committed at the start of the logs.
     pub(crate) fn create(
         folder: &Path,
         generation: Generation,
-        log_id: LogId,
+        logs: &[LogId],
         memory: usize,
     ) -> Result<(), ProjectionError> {
         let whose = Errors { generation, model: M::NAME };
@@ -49,13 +49,14 @@ impl<M: SearchModel> Writer<M> {
         let index = Index::create_in_dir(folder, schema.schema.clone()).map_err(|error| whose.index(folder, error))?;
         let mut writer: IndexWriter =
             index.writer_with_num_threads(1, memory).map_err(|error| whose.index(folder, error))?;
-        let payload = CommitPayload { head: Head::start(log_id, M::VERSION), digest: Digest::default() };
+        let payload = CommitPayload { head: Head::start(logs, M::VERSION), digest: Digest::default() };
         commit(&mut writer, &payload).map_err(|error| whose.index(folder, error))
     }
 
     pub(crate) fn open(
         folder: &Path,
         generation: Generation,
+        logs: &[LogId],
         memory: usize,
         cached: usize,
     ) -> Result<Self, ProjectionError> {
@@ -66,6 +67,9 @@ impl<M: SearchModel> Writer<M> {
         if head.code_version != M::VERSION || index.schema() != schema.schema {
             let (built_by, ours) = (head.code_version, M::VERSION);
             return Err(ProjectionError::Outdated { projection: M::NAME, generation, built_by, ours });
+        }
+        if let Some(log_id) = head.unfollowed(logs) {
+            return Err(Whose(M::NAME).unfollowed(generation, log_id));
         }
         query::register(&index);
         let open = || {
@@ -80,8 +84,9 @@ impl<M: SearchModel> Writer<M> {
             return Err(whose.fenced(&head, &locked));
         }
         let searcher = reader.searcher();
-        let (committed, folded, clean) = (head.clone(), head, Cache::new(cached));
-        Ok(Self {
+        let (committed, mut folded, clean) = (head.clone(), head, Cache::new(cached));
+        let more = folded.include(logs);
+        let mut open = Self {
             generation,
             schema,
             writer,
@@ -92,24 +97,32 @@ impl<M: SearchModel> Writer<M> {
             digest,
             dirty: HashMap::new(),
             clean,
-        })
+        };
+        if more {
+            open.commit()?;
+        }
+        Ok(open)
     }
 
     pub(crate) fn fold(&mut self, page: &EventPage) -> Result<(), ProjectionError> {
-        let behind = page.partition_point(|event| event.position <= self.folded.checkpoint.position);
-        let new = &page[behind..];
-        let missing = gather(new.iter().flat_map(|event| M::keys(event)), &mut self.dirty, &mut self.clean);
+        let log = self.folded.index(&page.log_id);
+        let at = self.folded.logs[log].checkpoint.position;
+        let behind = page.events.partition_point(|event| event.position <= at);
+        let new = &page.events[behind..];
+        let touched = new.iter().flat_map(|event| M::keys(event)).map(|key| (log, key));
+        let missing = gather(touched, &mut self.dirty, &mut self.clean);
         for key in missing {
             let slot = self.load(&key)?;
             self.dirty.insert(key, slot);
         }
         for event in new {
             for key in M::keys(event) {
+                let key = (log, key);
                 let slot = self.dirty.get_mut(&key).expect("every key of the page was gathered or loaded");
-                slot.document = M::apply(&key, slot.document.take(), event);
+                slot.document = M::apply(&key.1, slot.document.take(), event);
             }
         }
-        self.folded.advance(new);
+        self.folded.advance(log, new);
         Ok(())
     }
 
@@ -117,8 +130,10 @@ impl<M: SearchModel> Writer<M> {
     pub(crate) fn commit(&mut self) -> Result<(), ProjectionError> {
         let errors = Errors { generation: self.generation, model: M::NAME };
         let mut digest = self.digest;
-        for (key, slot) in &mut self.dirty {
+        for ((log, key), slot) in &mut self.dirty {
             let Place::Document(name) = M::place(key) else { continue };
+            let log_id = &self.folded.logs[*log].checkpoint.log_id;
+            let name = scoped(log_id, &name);
             let json = slot.document.as_ref().map(|document| {
                 serde_json::to_vec(document)
                     .expect("a document is plain data with string keys, which JSON can always express")
@@ -134,6 +149,7 @@ impl<M: SearchModel> Writer<M> {
             if let (Some(document), Some(json), Some(hash)) = (&slot.document, json, hash) {
                 let mut fields = TantivyDocument::default();
                 fields.add_text(self.schema.id, &name);
+                fields.add_text(self.schema.log, log_id.as_str());
                 fields.add_bytes(self.schema.document, &json);
                 M::fill(&self.schema.fields, document, &mut fields);
                 self.writer.add_document(fields).map_err(|error| errors.other(error))?;
@@ -160,8 +176,9 @@ impl<M: SearchModel> Writer<M> {
         self.writer.wait_merging_threads().map_err(|error| errors.other(error))
     }
 
-    fn load(&self, key: &M::Key) -> Result<Slot<M::Document>, ProjectionError> {
+    fn load(&self, (log, key): &OfLog<M::Key>) -> Result<Slot<M::Document>, ProjectionError> {
         let Place::Document(name) = M::place(key) else { return Ok(Slot { document: None, stored: None, shard: 0 }) };
+        let name = scoped(&self.folded.logs[*log].checkpoint.log_id, &name);
         let json = self.find(&name).map_err(|error| self.failed(error))?;
         let document = json
             .as_deref()

@@ -1,6 +1,6 @@
 //! Turns the log into read models and owns their shape: folds, the engine that runs them, rebuild, and the readers.
 //!
-//! One pass over the log serves all models. A checkpoint lies with the data and moves with it, so nothing is applied twice. Everything
+//! One pass over a log serves all models, and a model can be made from several logs. A checkpoint lies with the data and moves with it, so nothing is applied twice. Everything
 //! here can be dropped and built again from the first event, sending nothing and deciding nothing.
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -19,6 +19,7 @@ mod handle;
 mod index_folder;
 mod index_generation;
 mod index_writer;
+mod lanes;
 mod model;
 mod names;
 mod order_document;
@@ -46,9 +47,9 @@ mod wait;
 pub use certificate::{Certificate, Progress, RebuildOptions};
 pub use config::Config;
 pub use customer_orders::{CustomerOrders, OrderSummary};
-pub use engine::{Parts, run};
+pub use engine::{Followed, Parts, run};
 pub use failure::ProjectionError;
-pub use handle::{Construction, Gauge, Handle, PROJECTIONS, ProjectionState, ProjectionStatus};
+pub use handle::{Construction, Gauge, Handle, LogGauge, PROJECTIONS, ProjectionState, ProjectionStatus};
 pub use model::{Place, ReadModel, SearchModel};
 pub use order_document::{
     Attention, Fulfilment, OrderDocument, OrderJson, OrderPayment, OrderShipment, OrderStatus, OrderTag, PaymentStatus,

@@ -1,5 +1,8 @@
 //! The Redis keys of one read model. What is in braces decides the slot, so a shard is one slot of a Redis Cluster.
 
+use std::borrow::Cow;
+
+use events::LogId;
 use sha2::{Digest as _, Sha256};
 
 /// Fixed for ever: a shard's number is part of its keys.
@@ -77,4 +80,11 @@ impl Names {
 pub(crate) fn shard_of(name: &str) -> usize {
     let digest = Sha256::digest(name.as_bytes());
     usize::from(digest[0]) % SHARDS
+}
+
+/// A document or a list of one log in a generation that holds those of several: `eu@A1`. What a log calls its own is its own, even where
+/// another has an article or a customer of the same name. No id has an `@` in it. Those of `main` are called as they were when there was
+/// no other log.
+pub(crate) fn scoped<'a>(log_id: &LogId, name: &'a str) -> Cow<'a, str> {
+    if *log_id == LogId::default() { Cow::Borrowed(name) } else { Cow::Owned(format!("{log_id}@{name}")) }
 }

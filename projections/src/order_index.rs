@@ -27,7 +27,7 @@ pub struct OrderIndex;
 
 impl ReadModel for OrderIndex {
     const NAME: &'static str = "order-index";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Key = OrderId;
     type Document = IndexedOrder;
 

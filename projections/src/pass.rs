@@ -1,4 +1,4 @@
-//! The one pass over the log that serves all projections: a page is read once and given to everybody who follows.
+//! The one pass over a log that serves all projections: a page is read once and given to everybody who follows.
 //!
 //! Whoever does not take a page in time leaves the pass, so that a slow index never holds up the views; it catches up by itself and
 //! joins again.
@@ -9,7 +9,11 @@ use events::{Log, LogError, Tail, Wake};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{failure::chain, handle::Handle, store::EventPage};
+use crate::{
+    failure::chain,
+    handle::Handle,
+    store::{EventPage, LogPage},
+};
 
 /// Pages that wait for one projection.
 const QUEUE: usize = 8;
@@ -99,7 +103,7 @@ async fn pass(
     handle: &Handle,
     shutdown: &CancellationToken,
 ) -> Result<(), LogError> {
-    handle.saw_log(tail.checkpoint().position);
+    handle.saw_log(&tail.checkpoint().log_position());
     let mut members = vec![first.pages];
     let _ = first.joined.send(Ok(()));
     while !members.is_empty() {
@@ -110,8 +114,9 @@ async fn pass(
                 let _ = join.joined.send(Ok(()));
             }
             page = tail.next_page() => {
-                let page = Arc::new(page?);
-                handle.saw_log(tail.checkpoint().position);
+                let log_id = tail.checkpoint().log_id.clone();
+                let page = Arc::new(LogPage { log_id, events: page? });
+                handle.saw_log(&tail.checkpoint().log_position());
                 deliver(&mut members, &page).await;
             }
         }

@@ -28,7 +28,7 @@ pub struct ProductIndex;
 
 impl ReadModel for ProductIndex {
     const NAME: &'static str = "product-index";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Key = Sku;
     type Document = IndexedProduct;
 

@@ -7,13 +7,15 @@
 use std::time::{Duration, Instant};
 
 use events::{Checkpoint, Log, LogError, Position, Tally};
+use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Certificate, Config, CustomerOrders, OrderIndex, OrderView, ProductIndex, ProductView, Progress, ReadModel,
     RebuildOptions, StockView,
-    build::{build_to, build_to_head, building_pace, open_construction, sweep, verified},
+    build::{build_to, build_to_heads, building_pace, heads, ids, open_construction, sweep, verified},
     catch_up::{Pace, catch_up},
+    checkpoint_text::Head,
     failure::{ProjectionError, Whose},
     index_generation::SearchIndexes,
     names::Generation,
@@ -74,7 +76,7 @@ macro_rules! with_store {
     };
 }
 
-/// Rebuilds a projection from the first event while the live one answers, and switches to it if they are equal or the differences are
+/// Rebuilds a projection from the first event of each log while the live one answers, and switches to it if they are equal or the differences are
 /// accepted.
 ///
 /// # Errors
@@ -84,20 +86,24 @@ macro_rules! with_store {
 pub async fn rebuild(
     name: &str,
     config: &Config,
-    log: &Log,
+    logs: &[Log],
     options: &RebuildOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
     stop: &CancellationToken,
 ) -> Result<Certificate, ProjectionError> {
     config.check()?;
-    with_store!(name, config, store => Rebuild { store, config, log, options, stop }.run(progress).await)
+    with_store!(name, config, store => Rebuild { store, config, logs, options, stop }.run(progress).await)
 }
 
-/// Up to where the generation of a projection that answers is written, and from which events it is made; none where it is not built.
-pub async fn applied(name: &str, config: &Config) -> Result<Option<(Checkpoint, Tally)>, ProjectionError> {
+/// Up to where the generation of a projection that answers is written in each log, and from which events it is made; empty where it is
+/// not built.
+pub async fn applied(name: &str, config: &Config) -> Result<Vec<(Checkpoint, Tally)>, ProjectionError> {
     with_store!(name, config, store => match store.active().await? {
-        Some(active) => store.peek(active).await.map(|standing| Some((standing.checkpoint, standing.applied))),
-        None => Ok(None),
+        Some(active) => {
+            let logs = store.peek(active).await?.head.logs;
+            Ok(logs.into_iter().map(|from| (from.checkpoint, from.applied)).collect())
+        }
+        None => Ok(Vec::new()),
     })
 }
 
@@ -126,12 +132,12 @@ async fn back<S: Store>(store: &S) -> Result<u32, ProjectionError> {
 struct Rebuild<'a, S> {
     store: S,
     config: &'a Config,
-    log: &'a Log,
+    logs: &'a [Log],
     options: &'a RebuildOptions,
     stop: &'a CancellationToken,
 }
 
-type Tell<'a> = dyn FnMut(Position, Position) + Send + 'a;
+type Tell<'a> = dyn FnMut(i64, i64) + Send + 'a;
 
 /// What the comparison found.
 struct Comparison {
@@ -167,15 +173,15 @@ impl<S: Store> Rebuild<'_, S> {
         {
             self.store.abandon(half_built).await?;
         }
-        let mut open = open_construction(&self.store, self.log, self.options.cached_documents).await?;
-        let from = open.folded().log_position();
-        let mut tell = |position: Position, target: Position| {
-            let events_per_s = rate(position.0 - from.position.0, started.elapsed());
-            progress(Progress { position: position.0, target: target.0, events_per_s });
+        let mut open = open_construction(&self.store, &ids(self.logs), self.options.cached_documents).await?;
+        let from = open.folded().clone();
+        let mut tell = |position: i64, target: i64| {
+            let events_per_s = rate(position - from.events(), started.elapsed());
+            progress(Progress { position, target, events_per_s });
         };
-        build_to::<S, _>(&mut open, self.log, || self.goal(), self.pace(), self.stop, &mut tell).await?;
+        build_to::<S, _>(&mut open, self.logs, || self.goals(), self.pace(), self.stop, &mut tell).await?;
         // Before anybody has to stand still for the comparison.
-        self.log.seal_blocks().await.map_err(Whose(S::NAME).log())?;
+        try_join_all(self.logs.iter().map(Log::seal_blocks)).await.map_err(Whose(S::NAME).log())?;
         let live = self.store.active().await?;
         let compared = match live {
             Some(live) => self.compare(live, &mut open).await,
@@ -183,7 +189,7 @@ impl<S: Store> Rebuild<'_, S> {
         };
         let finished = match compared {
             Ok(comparison) => match self.accept(open, &comparison, &mut tell).await {
-                Ok(open) => self.finish(open, live, comparison, from.position, started).await,
+                Ok(open) => self.finish(open, live, comparison, &from, started).await,
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
@@ -193,14 +199,18 @@ impl<S: Store> Rebuild<'_, S> {
         finished
     }
 
-    /// The head of the log; or where the live one stands, if another version made it: that is where they can be compared.
-    async fn goal(&self) -> Result<Position, ProjectionError> {
-        let head = self.log.head().await.map_err(Whose(S::NAME).log())?;
-        let Some(live) = self.store.active().await? else { return Ok(head) };
+    /// The heads of the logs; or where the live one stands, if another version made it: that is where they can be compared.
+    async fn goals(&self) -> Result<Vec<Position>, ProjectionError> {
+        let heads = heads::<S>(self.logs).await?;
+        let Some(live) = self.store.active().await? else { return Ok(heads) };
         match self.store.peek(live).await {
-            Err(ProjectionError::Lost { .. }) => Ok(head),
-            Ok(live) if live.code_version == S::VERSION => Ok(head),
-            Ok(live) => Ok(head.min(live.checkpoint.position)),
+            Err(ProjectionError::Lost { .. }) => Ok(heads),
+            Ok(live) if live.head.code_version == S::VERSION => Ok(heads),
+            Ok(live) => {
+                let reached =
+                    |log: &Log| live.head.of(log.id()).map_or(Position::START, |from| from.checkpoint.position);
+                Ok(self.logs.iter().zip(heads).map(|(log, head)| head.min(reached(log))).collect())
+            }
             Err(error) => Err(error),
         }
     }
@@ -219,11 +229,11 @@ impl<S: Store> Rebuild<'_, S> {
             open.close().await?;
             self.store.abandon(generation).await?;
             let (count, examples) = (comparison.count, comparison.differences.clone());
-            let (ours, built_by) = (S::VERSION, live.code_version);
+            let (ours, built_by) = (S::VERSION, live.head.code_version);
             return Err(ProjectionError::Different { projection: S::NAME, ours, built_by, count, examples });
         }
-        if live.code_version != S::VERSION {
-            build_to_head::<S>(&mut open, self.log, self.pace(), self.stop, tell).await?;
+        if live.head.code_version != S::VERSION {
+            build_to_heads::<S>(&mut open, self.logs, self.pace(), self.stop, tell).await?;
         }
         Ok(open)
     }
@@ -233,26 +243,26 @@ impl<S: Store> Rebuild<'_, S> {
         open: S::Open,
         live: Option<Generation>,
         comparison: Comparison,
-        from: Position,
+        from: &Head,
         started: Instant,
     ) -> Result<Certificate, ProjectionError> {
         let Comparison { live: compared, equal, documents: documents_compared, differences, count } = comparison;
-        let open = verified(&self.store, self.log, open).await?;
+        let open = verified(&self.store, self.logs, open).await?;
         let (generation, written, digest) = (open.generation(), open.written().clone(), open.digest());
         // Gives the lock of an index back before the projector wants it.
         open.close().await?;
         events::crash::point("projections::before_switch");
         self.store.switch_to(generation).await?;
-        let (events, duration) = (written.position.0 - from.0, started.elapsed());
+        let (events, duration) = (written.events() - from.events(), started.elapsed());
         Ok(Certificate {
             projection: S::NAME.into(),
             code_version: version::<S>(S::VERSION),
             generation,
             compared_with: live,
-            compared_version: compared.as_ref().map(|live| version::<S>(live.code_version)),
-            compared_at: compared.map(|live| live.checkpoint.log_position().to_string()),
-            from: events::LogPosition::new(self.log.id().clone(), from).to_string(),
-            to: written.log_position().to_string(),
+            compared_version: compared.as_ref().map(|live| version::<S>(live.head.code_version)),
+            compared_at: compared.map(|live| live.head.positions()),
+            from: from.positions(),
+            to: written.positions(),
             events,
             documents: digest.count,
             hash: format!("{:032x}", digest.sum),
@@ -268,7 +278,7 @@ impl<S: Store> Rebuild<'_, S> {
     /// Compares both at the same position. The live one stands still while that lasts and until the switch.
     async fn compare(&self, live: Generation, open: &mut S::Open) -> Result<Comparison, ProjectionError> {
         for _ in 0..ATTEMPTS {
-            if !self.live_reaches(live, open.folded().position).await? {
+            if !self.live_reaches(live, open.folded()).await? {
                 return Ok(Comparison::none(false));
             }
             self.store.hold(HOLD).await?;
@@ -282,14 +292,18 @@ impl<S: Store> Rebuild<'_, S> {
 
     /// Waits until the live generation is not behind the new one; brings it forward where no projector does. False: it cannot be compared,
     /// because it is lost, or cannot be brought forward and is to be replaced all the same.
-    async fn live_reaches(&self, live: Generation, wanted: Position) -> Result<bool, ProjectionError> {
+    async fn live_reaches(&self, live: Generation, wanted: &Head) -> Result<bool, ProjectionError> {
         let (mut last, mut unmoved, mut refusals) = (None, 0, 0);
         loop {
             let standing = match self.store.peek(live).await {
                 Err(ProjectionError::Lost { .. }) => return Ok(false),
                 outcome => outcome?,
             };
-            if standing.whole && standing.checkpoint.position >= wanted {
+            let logs = ids(self.logs);
+            if let Some(log_id) = standing.head.unfollowed(&logs) {
+                return self.incomparable(Whose(S::NAME).unfollowed(live, log_id));
+            }
+            if standing.whole && standing.head.has(&logs) && standing.head.reaches(wanted) {
                 return Ok(true);
             }
             unmoved = if last.as_ref() == Some(&standing) { unmoved + 1 } else { 0 };
@@ -304,36 +318,46 @@ impl<S: Store> Rebuild<'_, S> {
                     Err(
                         source @ (ProjectionError::Log { source: LogError::HistoryChanged { .. }, .. }
                         | ProjectionError::Outdated { .. }),
-                    ) => {
-                        let incomparable =
-                            ProjectionError::Incomparable { projection: S::NAME, source: Box::new(source) };
-                        return if self.options.accept_differences { Ok(false) } else { Err(incomparable) };
-                    }
+                    ) => return self.incomparable(source),
                     outcome => outcome?,
                 }
             }
             if self.stop.is_cancelled() {
-                let position = events::LogPosition::new(self.log.id().clone(), wanted).to_string();
+                let position = wanted.positions();
                 return Err(ProjectionError::Interrupted { projection: S::NAME, position });
             }
             tokio::time::sleep(STILL).await;
         }
     }
 
-    async fn bring_forward(&self, live: Generation, to: Position) -> Result<(), ProjectionError> {
-        let mut open = self.store.open(live, self.options.cached_documents).await?;
-        catch_up(S::NAME, &mut open, self.log, to, self.pace(), self.stop, &mut |_| ()).await?;
+    /// Whoever accepts differences replaces what cannot be compared.
+    fn incomparable(&self, source: ProjectionError) -> Result<bool, ProjectionError> {
+        let incomparable = ProjectionError::Incomparable { projection: S::NAME, source: Box::new(source) };
+        if self.options.accept_differences { Ok(false) } else { Err(incomparable) }
+    }
+
+    async fn bring_forward(&self, live: Generation, to: &Head) -> Result<(), ProjectionError> {
+        let mut open = self.store.open(live, &ids(self.logs), self.options.cached_documents).await?;
+        self.catch_up(&mut open, to).await?;
         open.close().await
+    }
+
+    async fn catch_up(&self, open: &mut S::Open, to: &Head) -> Result<(), ProjectionError> {
+        for log in self.logs {
+            let to = to.at(log.id()).checkpoint.position;
+            catch_up(S::NAME, open, log, to, self.pace(), self.stop, &mut |_| ()).await?;
+        }
+        Ok(())
     }
 
     /// None: the live generation was not to be held still.
     async fn compare_held(&self, live: Generation, open: &mut S::Open) -> Result<Option<Comparison>, ProjectionError> {
         let Some(standing) = self.stands_still(live).await? else { return Ok(None) };
-        if standing.checkpoint.position < open.folded().position {
+        if !standing.head.reaches(open.folded()) {
             return Ok(None);
         }
-        catch_up(S::NAME, open, self.log, standing.checkpoint.position, self.pace(), self.stop, &mut |_| ()).await?;
-        let digests_equal = standing.digest == open.digest() && standing.checkpoint == *open.written();
+        self.catch_up(open, &standing.head).await?;
+        let digests_equal = standing.digest == open.digest() && standing.head.equals(open.written());
         let few = usize::try_from(open.digest().count.max(standing.digest.count))
             .is_ok_and(|count| count <= self.options.compare_documents_max);
         let differences = if few { self.differences(live, open.generation()).await? } else { Vec::new() };

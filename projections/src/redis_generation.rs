@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, marker::PhantomData};
 
-use events::{Checkpoint, Tally};
+use events::LogId;
 use redis::pipe;
 
 use crate::{
@@ -13,10 +13,10 @@ use crate::{
     checkpoint_text::{Digest, Head, ShardAt},
     failure::{ProjectionError, Whose},
     model::{Place, ReadModel},
-    names::{Generation, Names, SHARDS, shard_of},
+    names::{Generation, Names, SHARDS, scoped, shard_of},
     redis_scripts::{Scripts, WRITTEN},
     redis_store::Redis,
-    store::{EventPage, OpenGeneration, Signals, Slot, gather, hash_document},
+    store::{EventPage, OfLog, OpenGeneration, Signals, Slot, gather, hash_document},
 };
 
 /// Documents read back in one round trip.
@@ -31,8 +31,8 @@ pub(crate) struct RedisGeneration<M: ReadModel> {
     head: Head,
     shards: Vec<ShardAt>,
     folded: Head,
-    dirty: HashMap<M::Key, Slot<M::Document>>,
-    clean: Cache<M::Key, Slot<M::Document>>,
+    dirty: HashMap<OfLog<M::Key>, Slot<M::Document>>,
+    clean: Cache<OfLog<M::Key>, Slot<M::Document>>,
     model: PhantomData<M>,
 }
 
@@ -55,6 +55,7 @@ impl<M: ReadModel> RedisGeneration<M> {
         redis: Redis,
         names: Names,
         generation: Generation,
+        logs: &[LogId],
         cached: usize,
     ) -> Result<Self, ProjectionError> {
         let whose = Whose(M::NAME);
@@ -64,8 +65,12 @@ impl<M: ReadModel> RedisGeneration<M> {
             let (built_by, ours) = (head.code_version, M::VERSION);
             return Err(ProjectionError::Outdated { projection: M::NAME, generation, built_by, ours });
         }
-        let (folded, clean) = (head.clone(), Cache::new(cached));
-        Ok(Self {
+        if let Some(log_id) = head.unfollowed(logs) {
+            return Err(whose.unfollowed(generation, log_id));
+        }
+        let (mut folded, clean) = (head.clone(), Cache::new(cached));
+        let more = folded.include(logs);
+        let mut open = Self {
             redis,
             scripts,
             names,
@@ -76,23 +81,31 @@ impl<M: ReadModel> RedisGeneration<M> {
             dirty: HashMap::new(),
             clean,
             model: PhantomData,
-        })
+        };
+        if more {
+            // Before any shard: a shard's positions are in the order of the head's logs.
+            open.move_head().await?;
+        }
+        Ok(open)
     }
 
-    async fn load(&mut self, missing: &[M::Key]) -> Result<(), ProjectionError> {
+    async fn load(&mut self, missing: &[OfLog<M::Key>]) -> Result<(), ProjectionError> {
         for keys in missing.chunks(LOAD_BATCH) {
             let mut read = pipe();
             let mut asked = Vec::with_capacity(keys.len());
             for key in keys {
-                match M::place(key) {
+                let log_id = self.log_id(key.0);
+                match M::place(&key.1) {
                     Place::Document(name) => {
+                        let name = scoped(log_id, &name).into_owned();
                         let shard = shard_of(&name);
-                        read.hget(self.names.shard(self.generation, shard).documents, name.as_ref());
-                        asked.push((key, name.into_owned(), shard));
+                        read.hget(self.names.shard(self.generation, shard).documents, &name);
+                        asked.push((key, name, shard));
                     }
                     // A member has no content to be read back; that it is there already, the event's own shard tells.
                     Place::Member { list, .. } => {
-                        let slot = Slot { document: None, stored: None, shard: shard_of(list) };
+                        let shard = shard_of(&scoped(log_id, list));
+                        let slot = Slot { document: None, stored: None, shard };
                         self.dirty.insert(key.clone(), slot);
                     }
                 }
@@ -116,12 +129,14 @@ impl<M: ReadModel> RedisGeneration<M> {
     /// Sorts what is pending by shard and brings the digests up to date. A shard in which nothing changed is not written.
     fn shard_writes(&mut self) -> Result<Vec<(usize, ShardAt, ShardWrite)>, ProjectionError> {
         let mut writes = (0..SHARDS).map(|_| None::<ShardWrite>).collect::<Vec<_>>();
-        let mut after = self.shards.clone();
-        for (key, slot) in &mut self.dirty {
+        let mut after = self.shards.iter().map(|shard| shard.digest).collect::<Vec<_>>();
+        for ((log, key), slot) in &mut self.dirty {
+            let log_id = &self.folded.logs[*log].checkpoint.log_id;
             let write = writes[slot.shard].get_or_insert_default();
-            let digest = &mut after[slot.shard].digest;
+            let digest = &mut after[slot.shard];
             let new = match (M::place(key), &slot.document) {
                 (Place::Document(name), Some(document)) => {
+                    let name = scoped(log_id, &name).into_owned();
                     let json = serde_json::to_vec(document)
                         .expect("a document is plain data with string keys, which JSON can always express");
                     let hash = hash_document(&name, &json);
@@ -129,17 +144,17 @@ impl<M: ReadModel> RedisGeneration<M> {
                     if slot.stored == Some(hash) {
                         continue;
                     }
-                    write.documents.push((name.into_owned(), json));
+                    write.documents.push((name, json));
                     Some(hash)
                 }
                 (Place::Document(name), None) => {
                     if slot.stored.is_some() {
-                        write.removed.push(name.into_owned());
+                        write.removed.push(scoped(log_id, &name).into_owned());
                     }
                     None
                 }
                 (Place::Member { list, member }, Some(_)) => {
-                    let member = format!("{list} {member}");
+                    let member = format!("{} {member}", scoped(log_id, list));
                     let hash = hash_document(&member, &[]);
                     if slot.stored.is_none() {
                         write.members.push(member);
@@ -158,8 +173,7 @@ impl<M: ReadModel> RedisGeneration<M> {
         }
         let writes = writes.into_iter().enumerate().filter_map(|(shard, write)| {
             // After a crash a shard may be ahead of what is folded so far: what it holds it holds.
-            let position = self.folded.checkpoint.position.max(self.shards[shard].position);
-            let next = ShardAt { position, digest: after[shard].digest };
+            let next = self.shards[shard].moved_to(&self.folded, after[shard]);
             write.filter(|write| !write.is_empty()).map(|write| (shard, next, write))
         });
         Ok(writes.collect())
@@ -184,11 +198,15 @@ impl<M: ReadModel> RedisGeneration<M> {
             send.add_command(call);
         }
         let answers: Vec<String> = self.redis.run(&send).await.map_err(Whose(M::NAME).redis())?;
-        for ((shard, next, _), answer) in writes.iter().zip(answers) {
-            self.expect_written(self.shards[*shard].to_string(), answer)?;
-            self.shards[*shard] = *next;
+        for ((shard, next, _), answer) in writes.into_iter().zip(answers) {
+            self.expect_written(self.shards[shard].to_string(), answer)?;
+            self.shards[shard] = next;
         }
         Ok(())
+    }
+
+    fn log_id(&self, log: usize) -> &LogId {
+        &self.folded.logs[log].checkpoint.log_id
     }
 
     fn expect_written(&self, expected: String, answer: String) -> Result<(), ProjectionError> {
@@ -218,16 +236,12 @@ impl<M: ReadModel> OpenGeneration for RedisGeneration<M> {
         self.generation
     }
 
-    fn folded(&self) -> &Checkpoint {
-        &self.folded.checkpoint
+    fn folded(&self) -> &Head {
+        &self.folded
     }
 
-    fn written(&self) -> &Checkpoint {
-        &self.head.checkpoint
-    }
-
-    fn applied(&self) -> Tally {
-        self.head.applied
+    fn written(&self) -> &Head {
+        &self.head
     }
 
     fn digest(&self) -> Digest {
@@ -235,20 +249,23 @@ impl<M: ReadModel> OpenGeneration for RedisGeneration<M> {
     }
 
     async fn fold(&mut self, page: &EventPage) -> Result<(), ProjectionError> {
-        let behind = page.partition_point(|event| event.position <= self.folded.checkpoint.position);
-        let new = &page[behind..];
-        let touched = new.iter().flat_map(|event| M::keys(event));
+        let log = self.folded.index(&page.log_id);
+        let at = self.folded.logs[log].checkpoint.position;
+        let behind = page.events.partition_point(|event| event.position <= at);
+        let new = &page.events[behind..];
+        let touched = new.iter().flat_map(|event| M::keys(event)).map(|key| (log, key));
         let missing = gather(touched, &mut self.dirty, &mut self.clean);
         self.load(&missing).await?;
         for event in new {
             for key in M::keys(event) {
+                let key = (log, key);
                 let slot = self.dirty.get_mut(&key).expect("every key of the page was gathered or loaded");
-                if event.position > self.shards[slot.shard].position {
-                    slot.document = M::apply(&key, slot.document.take(), event);
+                if event.position > self.shards[slot.shard].position(log) {
+                    slot.document = M::apply(&key.1, slot.document.take(), event);
                 }
             }
         }
-        self.folded.advance(new);
+        self.folded.advance(log, new);
         Ok(())
     }
 
@@ -258,7 +275,7 @@ impl<M: ReadModel> OpenGeneration for RedisGeneration<M> {
         let signals = self.move_head().await?;
         for (key, slot) in self.dirty.drain() {
             // A member is never touched again.
-            if matches!(M::place(&key), Place::Document(_)) {
+            if matches!(M::place(&key.1), Place::Document(_)) {
                 self.clean.put(key, slot);
             }
         }

@@ -120,13 +120,13 @@ impl<M: ReadModel> Store for RedisViews<M> {
         self.number(self.names.building()).await
     }
 
-    async fn start_building(&self, log_id: &LogId) -> Result<Generation, ProjectionError> {
+    async fn start_building(&self, logs: &[LogId]) -> Result<Generation, ProjectionError> {
         let (generation,): (Generation,) = self.run(pipe().incr(self.names.generations(), 1)).await?;
         let mut write = pipe();
         for shard in 0..SHARDS {
             write.set(self.names.shard(generation, shard).at, ShardAt::default().to_string()).ignore();
         }
-        let head = Head::start(log_id.clone(), M::VERSION);
+        let head = Head::start(logs, M::VERSION);
         write.set(self.names.head(generation), head.to_string()).ignore();
         write.set_nx(self.names.building(), generation);
         let (ours,): (bool,) = self.run(&write).await?;
@@ -139,8 +139,13 @@ impl<M: ReadModel> Store for RedisViews<M> {
             .ok_or_else(|| Whose(M::NAME).lost(generation, "another construction began and ended meanwhile"))
     }
 
-    async fn open(&self, generation: Generation, cached: usize) -> Result<RedisGeneration<M>, ProjectionError> {
-        RedisGeneration::open(self.redis.clone(), self.names.clone(), generation, cached).await
+    async fn open(
+        &self,
+        generation: Generation,
+        logs: &[LogId],
+        cached: usize,
+    ) -> Result<RedisGeneration<M>, ProjectionError> {
+        RedisGeneration::open(self.redis.clone(), self.names.clone(), generation, logs, cached).await
     }
 
     async fn switch_to(&self, generation: Generation) -> Result<(), ProjectionError> {
@@ -201,10 +206,9 @@ impl<M: ReadModel> Store for RedisViews<M> {
 
     async fn peek(&self, generation: Generation) -> Result<Standing, ProjectionError> {
         let (head, shards) = read_checkpoints::<M>(&self.redis, &self.names, generation).await?;
-        let Head { checkpoint, code_version, applied } = head;
-        let whole = shards.iter().all(|shard| shard.position <= checkpoint.position);
+        let whole = shards.iter().all(|shard| shard.is_within(&head));
         let digest = shards.iter().fold(Digest::default(), |sum, shard| sum.merge(shard.digest));
-        Ok(Standing { checkpoint, applied, digest, code_version, whole })
+        Ok(Standing { head, digest, whole })
     }
 
     async fn contents(&self, generation: Generation) -> Result<HashMap<String, u128>, ProjectionError> {

@@ -1,24 +1,34 @@
 //! How all projections stand, read from the stores themselves: right in a process that runs no projector, too.
 
-use events::{Log, LogError, LogPosition};
-use futures_util::future::join_all;
+use events::{Log, LogError, LogPosition, Position};
+use futures_util::future::{join_all, try_join_all};
 
 use crate::{
     Construction, Handle, Indexes, ProjectionState, ProjectionStatus, ReadError, SearchIndex, View, Views,
     names::Generation,
 };
 
-/// One line per projection. A projection that is not built, or whose store does not answer, has no position.
+/// One line per projection and log. A projection that is not built, or whose store does not answer, has no position.
 ///
 /// # Errors
-/// The log itself could not be asked.
+/// A log could not be asked.
 pub async fn statuses(
     views: &Views,
     indexes: &Indexes,
+    logs: &[Log],
+    handle: Option<&Handle>,
+) -> Result<Vec<ProjectionStatus>, LogError> {
+    let lines = try_join_all(logs.iter().map(|log| in_log(views.of(log.id()), indexes.of(log.id()), log, handle)));
+    Ok(lines.await?.into_iter().flatten().collect())
+}
+
+async fn in_log(
+    views: Views,
+    indexes: Indexes,
     log: &Log,
     handle: Option<&Handle>,
 ) -> Result<Vec<ProjectionStatus>, LogError> {
-    let report = Report { log, head: log.head().await?.0, handle };
+    let report = Report { log, head: log.head().await?, handle };
     let views = join_all(View::ALL.map(async |view| {
         let (standing, construction) = tokio::join!(views.standing(view), views.construction(view));
         report.line(view.name(), "redis", Seen { standing, construction }).await
@@ -39,7 +49,7 @@ struct Seen {
 
 struct Report<'a> {
     log: &'a Log,
-    head: i64,
+    head: Position,
     handle: Option<&'a Handle>,
 }
 
@@ -56,20 +66,21 @@ impl Report<'_> {
             }
         };
         let lag_age_ms = match &position {
-            Some(at) if at.position.0 < self.head => age_ms(self.log, at.position.0 + 1).await?,
+            Some(at) if at.position < self.head => age_ms(self.log, at.position.0 + 1).await?,
             Some(_) => Some(0),
             None => None,
         };
         let construction = seen.construction.ok().flatten().map(|(generation, at)| Construction {
             generation,
             position: at.to_string(),
-            target: LogPosition::new(at.log_id, events::Position(self.head)).to_string(),
+            target: LogPosition::new(at.log_id, self.head).to_string(),
         });
         Ok(ProjectionStatus {
             name: name.into(),
+            log: self.log.id().to_string(),
             store: store.into(),
             generation,
-            lag_events: position.as_ref().map(|at| (self.head - at.position.0).max(0)),
+            lag_events: position.as_ref().map(|at| (self.head.0 - at.position.0).max(0)),
             position: position.map(|at| at.to_string()),
             lag_age_ms,
             construction,

@@ -2,13 +2,23 @@
 
 use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
-use events::{Checkpoint, DomainEvent, LogId, Recorded, Tally};
+use events::{DomainEvent, LogId, Recorded};
 use sha2::{Digest as _, Sha256};
 
-use crate::{checkpoint_text::Digest, failure::ProjectionError, names::Generation};
+use crate::{
+    checkpoint_text::{Digest, Head},
+    failure::ProjectionError,
+    names::Generation,
+};
 
-/// Events in position order without a hole.
-pub(crate) type EventPage = Arc<Vec<Recorded<DomainEvent>>>;
+pub(crate) type EventPage = Arc<LogPage>;
+
+/// Events of one log in position order without a hole.
+#[derive(Debug)]
+pub(crate) struct LogPage {
+    pub(crate) log_id: LogId,
+    pub(crate) events: Vec<Recorded<DomainEvent>>,
+}
 
 /// All generations of one read model. One of them answers; another may be under construction.
 pub(crate) trait Store: Send + Sync + 'static {
@@ -23,12 +33,14 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn active(&self) -> impl Future<Output = Result<Option<Generation>, ProjectionError>> + Send;
     fn previous(&self) -> impl Future<Output = Result<Option<Generation>, ProjectionError>> + Send;
     fn building(&self) -> impl Future<Output = Result<Option<Generation>, ProjectionError>> + Send;
-    /// A new, empty generation, remembered as the one under construction; or the one that somebody else has begun meanwhile.
-    fn start_building(&self, log_id: &LogId) -> impl Future<Output = Result<Generation, ProjectionError>> + Send;
-    /// Opens a generation for writing. `Lost`: it is not there, or not whole. `Outdated`: by another version of the fold.
+    /// A new, empty generation for these logs, remembered as the one under construction; or the one that somebody else has begun meanwhile.
+    fn start_building(&self, logs: &[LogId]) -> impl Future<Output = Result<Generation, ProjectionError>> + Send;
+    /// Opens a generation for writing, and includes those of the logs that it did not have yet. `Lost`: it is not there, or not whole.
+    /// `Outdated`: by another version of the fold. `Unfollowed`: it has events of a log that is not among these.
     fn open(
         &self,
         generation: Generation,
+        logs: &[LogId],
         cached: usize,
     ) -> impl Future<Output = Result<Self::Open, ProjectionError>> + Send;
     /// Makes a generation the one that answers, in one step, and keeps the one before.
@@ -56,11 +68,8 @@ pub(crate) trait Store: Send + Sync + 'static {
 /// Where a generation stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Standing {
-    pub(crate) checkpoint: Checkpoint,
-    /// From which events it is made.
-    pub(crate) applied: Tally,
+    pub(crate) head: Head,
     pub(crate) digest: Digest,
-    pub(crate) code_version: u32,
     /// False while somebody is in the middle of writing it, or has died there.
     pub(crate) whole: bool,
 }
@@ -69,14 +78,12 @@ pub(crate) struct Standing {
 pub(crate) trait OpenGeneration: Send {
     fn generation(&self) -> Generation;
     /// Up to where it has been folded, written or not.
-    fn folded(&self) -> &Checkpoint;
+    fn folded(&self) -> &Head;
     /// Up to where it has been written: what a reader sees.
-    fn written(&self) -> &Checkpoint;
-    /// From which events it is made, up to `written`.
-    fn applied(&self) -> Tally;
+    fn written(&self) -> &Head;
     fn digest(&self) -> Digest;
 
-    /// Folds the events behind `folded`; those before it are skipped.
+    /// Folds the events behind `folded` in their log; those before it are skipped.
     fn fold(&mut self, page: &EventPage) -> impl Future<Output = Result<(), ProjectionError>> + Send;
     /// Writes what is folded, and the checkpoint with it.
     fn write(&mut self) -> impl Future<Output = Result<Signals, ProjectionError>> + Send;
@@ -94,6 +101,9 @@ pub(crate) struct Signals {
     /// Somebody compares and asks for stillness.
     pub(crate) held: bool,
 }
+
+/// A document of one log: the log's place in the head, and the model's key.
+pub(crate) type OfLog<K> = (usize, K);
 
 /// A document in memory, and the hash of what the store has of it.
 #[derive(Debug)]

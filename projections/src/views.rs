@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use events::{CustomerId, LogId, LogPosition, OrderId, Position, Sku};
+use events::{CustomerId, LogId, LogPosition, OrderId, Sku};
 use redis::pipe;
 use serde::de::DeserializeOwned;
 
@@ -21,7 +21,7 @@ use crate::{
     checkpoint_text::{Head, ShardAt},
     customer_orders::{CustomerOrdersKey, member_order},
     model::Place,
-    names::{Generation, Names, shard_of},
+    names::{Generation, Names, scoped, shard_of},
     redis_store::{READ_TIMEOUT, Redis, RedisFailure},
     wait,
 };
@@ -57,7 +57,7 @@ impl View {
     }
 }
 
-/// The views in Redis, for reading. Cheap to clone; needs no server to be made.
+/// The views in Redis, for reading what they have of one log. Cheap to clone; needs no server to be made.
 #[derive(Debug, Clone)]
 pub struct Views {
     redis: Redis,
@@ -77,6 +77,12 @@ impl Views {
         let redis = Redis::open(&config.redis_url, READ_TIMEOUT).map_err(unavailable)?;
         let generations = Arc::new([const { AtomicU32::new(1) }; View::ALL.len()]);
         Ok(Self { redis, namespace: config.namespace.clone(), log_id, handle, generations })
+    }
+
+    /// The documents of another log.
+    #[must_use]
+    pub fn of(&self, log_id: &LogId) -> Self {
+        Self { log_id: log_id.clone(), ..self.clone() }
     }
 
     pub async fn order(&self, id: OrderId) -> Result<Read<Option<OrderDocument>>, ReadError> {
@@ -108,7 +114,8 @@ impl Views {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Read<Page<OrderSummary>>, ReadError> {
-        let list = customer_id.as_str();
+        let list = scoped(&self.log_id, customer_id.as_str());
+        let list = list.as_ref();
         let end = match after {
             // "(" excludes the member itself; "!" is the byte after the space that ends a list's name.
             Some(cursor) => format!("({list} {}", cursor.key::<String>()?),
@@ -176,6 +183,7 @@ impl Views {
         let Place::Document(name) = M::place(key) else {
             return Err(ReadError::NotBuilt { model: M::NAME });
         };
+        let name = scoped(&self.log_id, &name);
         let shard = shard_of(&name);
         let mut generation = self.remembered(view);
         for _ in 0..SWITCH_RETRIES {
@@ -186,11 +194,13 @@ impl Views {
             let (active, head, at, json, there): Found = self.redis.run(&read).await.map_err(unavailable)?;
             match active {
                 Some(active) if active == generation => {
-                    let head = self.head(&names, head)?;
-                    let (Some(at), true) = (at, there) else { return Err(ReadError::NotBuilt { model: M::NAME }) };
+                    let head = whole_head(&names, head)?;
+                    let not_built = ReadError::NotBuilt { model: M::NAME };
+                    let (Some(at), true) = (at, there) else { return Err(not_built) };
                     let at: ShardAt = at.parse().map_err(|error| unreadable(M::NAME, error))?;
-                    let position = Position(head.position.0.max(at.position.0));
-                    return Ok(Read { value: json, position: LogPosition::new(head.log_id, position) });
+                    let Some(from) = head.of(&self.log_id) else { return Err(not_built) };
+                    let position = from.checkpoint.position.max(at.position(head.index(&self.log_id)));
+                    return Ok(Read { value: json, position: LogPosition::new(self.log_id.clone(), position) });
                 }
                 Some(active) => generation = self.remember(view, active),
                 None => break,
@@ -247,6 +257,7 @@ impl Views {
         for &order in orders {
             let key = CustomerOrdersKey::Order(order);
             let Place::Document(name) = CustomerOrders::place(&key) else { continue };
+            let name = scoped(&self.log_id, &name);
             read.hget(names.shard(generation, shard_of(&name)).documents, name.as_ref());
         }
         let found: Vec<Option<Vec<u8>>> = self.redis.run(&read).await.map_err(unavailable)?;
@@ -262,11 +273,17 @@ impl Views {
         generation
     }
 
+    /// Up to where the view is written of this log; it is not built for a log that it does not follow.
     fn head(&self, names: &Names, head: Option<String>) -> Result<LogPosition, ReadError> {
-        let head = head.ok_or(ReadError::NotBuilt { model: names.model() })?;
-        let head: Head = head.parse().map_err(|error| unreadable(names.model(), error))?;
-        Ok(head.checkpoint.log_position())
+        let head = whole_head(names, head)?;
+        let from = head.of(&self.log_id).ok_or(ReadError::NotBuilt { model: names.model() })?;
+        Ok(from.checkpoint.log_position())
     }
+}
+
+fn whole_head(names: &Names, head: Option<String>) -> Result<Head, ReadError> {
+    let head = head.ok_or(ReadError::NotBuilt { model: names.model() })?;
+    head.parse().map_err(|error| unreadable(names.model(), error))
 }
 
 fn decode<D: DeserializeOwned>(model: &'static str, json: &[u8]) -> Result<D, ReadError> {

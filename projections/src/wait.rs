@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use events::{LogId, LogPosition};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
-use crate::ReadError;
+use crate::{ReadError, handle::Progress};
 
 /// Asks `position` until it is at least `wanted`, for at most `budget`. A model that is not built yet is waited for as well.
 pub(crate) async fn until<F: Future<Output = Result<LogPosition, ReadError>>>(
@@ -14,7 +14,7 @@ pub(crate) async fn until<F: Future<Output = Result<LogPosition, ReadError>>>(
     wanted: &LogPosition,
     budget: Duration,
     poll: Duration,
-    mut watched: Option<watch::Receiver<Option<LogPosition>>>,
+    mut watched: Option<Progress>,
     mut position: impl FnMut() -> F,
 ) -> Result<LogPosition, ReadError> {
     if wanted.log_id != *log_id {

@@ -54,6 +54,8 @@ impl<T: IntoResponse> IntoResponse for Answer<T> {
         headers.insert(name, position);
         // Orders are personal, and every answer may be outdated by the next event.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        // Which log an answer is about, and so its entity tag, is said by these.
+        headers.append(header::VARY, HeaderValue::from_static("waybill-log, waybill-min-position"));
         if let Some(etag) = self.etag {
             headers.insert(header::ETAG, etag.header_value());
         }

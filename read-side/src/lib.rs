@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use config::Config;
 use cursor::CursorKey;
-use events::Log;
+use events::{Log, LogId};
 pub use http::{description, router};
 use projections::{Handle, Indexes, Views};
 use tokio::sync::Semaphore;
@@ -33,8 +33,8 @@ pub struct Parts {
     pub search: Indexes,
     /// Of the projector in the same process, if there is one.
     pub handle: Option<Handle>,
-    /// For the audit, and for the order page while Redis is gone.
-    pub log: Log,
+    /// For the audit, and for the order page while Redis is gone; the service's own first.
+    pub logs: Vec<Log>,
     pub tasks: TaskTracker,
     pub shutdown: CancellationToken,
 }
@@ -43,6 +43,7 @@ pub struct Parts {
 #[derive(Debug, Clone)]
 struct ReadSide {
     parts: Parts,
+    log_ids: Arc<[LogId]>,
     cursors: CursorKey,
     /// Bounds how many replay the log at once.
     replays: Arc<Semaphore>,
@@ -53,8 +54,19 @@ struct ReadSide {
 }
 
 impl ReadSide {
+    /// One of the logs that are read: whoever asks has had its name checked.
+    fn log(&self, log_id: &LogId) -> &Log {
+        let log = self.parts.logs.iter().find(|log| log.id() == log_id);
+        log.expect("a query is about one of the logs that are read")
+    }
+
+    fn own_log(&self) -> &Log {
+        &self.parts.logs[0]
+    }
+
     fn new(config: &Config, parts: Parts) -> Self {
         Self {
+            log_ids: parts.logs.iter().map(|log| log.id().clone()).collect(),
             parts,
             cursors: config.cursor_key(),
             replays: Arc::new(Semaphore::new(config.replays_max)),

@@ -2,12 +2,21 @@
 
 use events::LogPosition;
 use http_api::MinPosition;
-use projections::{Read, ReadError, SearchIndex, View};
+use projections::{Indexes, Read, ReadError, SearchIndex, View, Views};
 use tokio::time::{Instant, timeout_at};
 
 use crate::ReadSide;
 
 impl ReadSide {
+    /// What a query is answered from.
+    pub(crate) fn views(&self, min: &MinPosition) -> Views {
+        self.parts.views.of(&min.log)
+    }
+
+    pub(crate) fn indexes(&self, min: &MinPosition) -> Indexes {
+        self.parts.search.of(&min.log)
+    }
+
     /// From a view in Redis. Reads first: mostly the answer is there already. A view that is not built yet is waited for.
     pub(crate) async fn read<T, F>(
         &self,
@@ -20,7 +29,7 @@ impl ReadSide {
     {
         match (read().await, &min.wanted) {
             (Err(ReadError::NotBuilt { .. }), Some(wanted)) => {
-                self.parts.views.wait_for(view, wanted, min.budget).await?;
+                self.views(min).wait_for(view, wanted, min.budget).await?;
                 read().await
             }
             (first, _) => self.read_on(view, min, first?, read).await,
@@ -40,7 +49,7 @@ impl ReadSide {
     {
         match &min.wanted {
             Some(wanted) if !reflects(&first.position, wanted) => {
-                self.parts.views.wait_for(view, wanted, min.budget).await?;
+                self.views(min).wait_for(view, wanted, min.budget).await?;
                 read().await
             }
             _ => Ok(first),
@@ -60,7 +69,7 @@ impl ReadSide {
     {
         let deadline = Instant::now() + min.budget;
         if let Some(wanted) = &min.wanted {
-            self.parts.search.wait_for(index, wanted, min.budget).await?;
+            self.indexes(min).wait_for(index, wanted, min.budget).await?;
         }
         let turn = timeout_at(deadline, self.searches.acquire()).await.map_err(|_| too_many())?;
         let _turn = turn.expect("the semaphore is never closed");

@@ -30,7 +30,7 @@ impl LogReached {
     /// Asks the log now and then, until shutdown.
     pub(crate) fn watch(parts: &Parts) -> Self {
         let reached = Self(Arc::new(AtomicBool::new(true)));
-        let (watched, log, shutdown) = (reached.clone(), parts.log.clone(), parts.shutdown.clone());
+        let (watched, log, shutdown) = (reached.clone(), parts.logs[0].clone(), parts.shutdown.clone());
         parts.tasks.spawn(async move { shutdown.run_until_cancelled(watched.ask_again_and_again(log)).await });
         reached
     }

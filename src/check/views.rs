@@ -23,6 +23,16 @@ pub(crate) struct ViewsAt {
     pub(crate) redis_url: String,
     /// What all their keys begin with.
     pub(crate) namespace: String,
+    /// The log that is checked: the models may hold documents of others beside it.
+    pub(crate) log_id: String,
+}
+
+impl ViewsAt {
+    /// A name without what tells the log; none for a name of another log. `A1` is of `main`, `eu@A1` of `eu`.
+    fn own<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let (log_id, name) = name.split_once('@').unwrap_or(("main", name));
+        (log_id == self.log_id).then_some(name)
+    }
 }
 
 /// Fields that are compared, by the key of the document: an order, an article.
@@ -167,48 +177,59 @@ pub(super) async fn compare(pool: &PgPool, at: &ViewsAt) -> Result<Vec<Note>, Ch
     let mut redis = client.get_multiplexed_async_connection().await.map_err(reading)?;
     let mut notes = Vec::new();
     for model in &MODELS {
-        let Some(lying) = lying(&mut redis, &at.namespace, model).await.map_err(reading)? else { continue };
+        let Some(lying) = lying(&mut redis, at, model).await.map_err(reading)? else { continue };
         notes.extend(judge(pool, model, &lying).await?);
     }
     Ok(notes)
 }
 
-/// None: it was never built, or does not stand still for long enough to be read.
-async fn lying(redis: &mut MultiplexedConnection, namespace: &str, model: &Model) -> redis::RedisResult<Option<Lying>> {
-    let name = model.name;
+/// None: it was never built from this log, or does not stand still for long enough to be read.
+async fn lying(redis: &mut MultiplexedConnection, at: &ViewsAt, model: &Model) -> redis::RedisResult<Option<Lying>> {
+    let (name, namespace) = (model.name, &at.namespace);
     for _ in 0..ATTEMPTS {
         let active: Option<u32> = redis.get(format!("{namespace}:{{{name}}}:active")).await?;
         let Some(generation) = active else { return Ok(None) };
         let head_key = format!("{namespace}:{{{name}:g{generation}}}:head");
         let before: Option<String> = redis.get(&head_key).await?;
+        let Some((number, position)) = before.as_deref().and_then(|head| place_in(head, &at.log_id)) else {
+            return Ok(None);
+        };
         let (mut documents, mut members, mut furthest) = (Facts::new(), BTreeSet::new(), 0);
         for shard in 0..SHARDS {
             let tag = format!("{namespace}:{{{name}:g{generation}:{shard:02}}}");
-            let (position, found, listed): (Option<String>, BTreeMap<String, String>, Vec<String>) = redis::pipe()
+            let (written, found, listed): (Option<String>, BTreeMap<String, String>, Vec<String>) = redis::pipe()
                 .get(format!("{tag}:at"))
                 .hgetall(format!("{tag}:documents"))
                 .zrange(format!("{tag}:members"), 0, -1)
                 .query_async(redis)
                 .await?;
-            furthest = furthest.max(first_number(position.as_deref()));
-            for (key, json) in found {
-                documents.insert(key, (model.read)(&serde_json::from_str(&json).unwrap_or_default()));
+            furthest = furthest.max(shard_position(written.as_deref(), number));
+            for (name, json) in found {
+                let Some(key) = at.own(&name) else { continue };
+                documents.insert(key.into(), (model.read)(&serde_json::from_str(&json).unwrap_or_default()));
             }
-            members.extend(listed.iter().map(|member| without_time(member)));
+            members.extend(listed.iter().filter_map(|member| at.own(member)).map(without_time));
         }
         let after: Option<String> = redis.get(&head_key).await?;
-        let position = first_number(before.as_deref());
-        if before.is_some() && before == after && furthest <= position {
+        if before == after && furthest <= position {
             return Ok(Some(Lying { position, documents, members }));
         }
     }
     Ok(None)
 }
 
-/// `main:17 <event id> v1` and `17 3 00ff` both begin with a position.
-fn first_number(checkpoint: Option<&str>) -> i64 {
-    let first = checkpoint.and_then(|text| text.split(' ').next());
-    first.and_then(|place| place.rsplit(':').next()?.parse().ok()).unwrap_or(0)
+/// The number of a log among those of a head, and the position in it: `main:17 <event id> v1 17:12:34 eu:9 <event id> 9:5:6`.
+fn place_in(head: &str, log_id: &str) -> Option<(usize, i64)> {
+    let places =
+        head.split(' ').filter_map(|part| part.split_once(':')).filter(|(_, position)| !position.contains(':'));
+    let (number, (_, position)) = places.enumerate().find(|(_, (log, _))| *log == log_id)?;
+    Some((number, position.parse().ok()?))
+}
+
+/// `17,9 3 00ff`: the positions are in the order of the head's logs; one that is not there yet is 0.
+fn shard_position(written: Option<&str>, number: usize) -> i64 {
+    let positions = written.and_then(|text| text.split(' ').next());
+    positions.and_then(|positions| positions.split(',').nth(number)?.parse().ok()).unwrap_or(0)
 }
 
 /// `{customer} {16 digits of time}{order}` to `{customer} {order}`.
@@ -277,8 +298,14 @@ mod tests {
 
     #[test]
     fn a_checkpoint_and_a_member_are_read_as_they_lie() {
-        assert_eq!(first_number(Some("main:17 00000000-0000-0000-0000-000000000007 v1")), 17);
-        assert_eq!((first_number(Some("9 2 00ff")), first_number(None)), (9, 0));
+        let event = "00000000-0000-0000-0000-000000000007";
+        let head = format!("main:17 {event} v1 17:12:34 eu:9 {event} 9:5:6");
+        assert_eq!(place_in(&head, "main"), Some((0, 17)));
+        assert_eq!(place_in(&head, "eu"), Some((1, 9)));
+        assert_eq!(place_in(&head, "us"), None);
+        assert_eq!(place_in(&format!("main:17 {event} v1"), "main"), Some((0, 17)));
+        assert_eq!((shard_position(Some("9 2 00ff"), 0), shard_position(Some("9,4 2 00ff"), 1)), (9, 4));
+        assert_eq!((shard_position(Some("9 2 00ff"), 1), shard_position(None, 0)), (0, 0));
         assert_eq!(without_time("anna 80060a24181e4000o1"), "anna o1");
     }
 }

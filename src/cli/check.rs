@@ -68,7 +68,7 @@ pub(super) async fn command(config: Config, args: &Args, json: bool) -> anyhow::
 /// Where the read models of these servers lie.
 pub(super) fn views_at(servers: &Servers, config: &Config) -> ViewsAt {
     let projections = servers.projections(config);
-    ViewsAt { redis_url: projections.redis_url, namespace: projections.namespace }
+    ViewsAt { redis_url: projections.redis_url, namespace: projections.namespace, log_id: config.log.id.to_string() }
 }
 
 /// Checks and reports; `json` makes the last line one JSON document. The bar goes to stderr, where that is a terminal.

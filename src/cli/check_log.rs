@@ -56,7 +56,10 @@ pub(super) async fn command(config: &Config, json: bool) -> anyhow::Result<ExitC
     let (mut readers, mut unreadable) = (Vec::new(), Vec::new());
     for name in PROJECTIONS {
         match projections::applied(name, &views).await {
-            Ok(applied) => readers.extend(applied.map(|(at, applied)| Witness { name: name.into(), at, applied })),
+            Ok(applied) => {
+                let own = applied.into_iter().filter(|(at, _)| at.log_id == config.log.id);
+                readers.extend(own.map(|(at, applied)| Witness { name: name.into(), at, applied }));
+            }
             Err(error) => unreadable.push(unread(&log, name, &error.into())),
         }
     }

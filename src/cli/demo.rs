@@ -113,7 +113,7 @@ async fn play(config: &Config, session: &Session, run: Run, json: bool) -> anyho
     };
     let report = check::check(&pool, &options, |_, _| ()).await.context("the log could not be checked")?;
     output::note(format_args!("Rebuilding {REBUILT} beside the live one ..."));
-    let log = &session.platform.log;
+    let log = session.platform.log.clone();
     let certificate = rebuild::rebuild(config, &session.servers, log, REBUILT, &RebuildOptions::default()).await?;
     let outcomes = measure(&pool, run, &planned, &placed, seconds, &report, certificate).await?;
     show(session, &outcomes, &report, &planned, &placed).await?;

@@ -10,7 +10,7 @@ use projections::{Certificate, PROJECTIONS, Progress, RebuildOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::{output, session, signal::stop_signal};
-use crate::{config::Config, servers::Servers};
+use crate::{config::Config, database, servers::Servers};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -40,7 +40,7 @@ pub(super) async fn run(config: Config, args: &Args, json: bool) -> anyhow::Resu
         ..RebuildOptions::default()
     };
     let log = Log::new(pool, config.log.id.clone());
-    let certificate = rebuild(&config, &servers, &log, &args.name, &options).await?;
+    let certificate = rebuild(&config, &servers, log, &args.name, &options).await?;
     if json {
         output::line(serde_json::to_string(&certificate)?);
     } else {
@@ -49,11 +49,11 @@ pub(super) async fn run(config: Config, args: &Args, json: bool) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-/// Rebuilds under a progress bar. Ctrl-C stops it; the next run resumes.
+/// Rebuilds, from the log and those followed beside it, under a progress bar. Ctrl-C stops it; the next run resumes.
 pub(super) async fn rebuild(
     config: &Config,
     servers: &Servers,
-    log: &Log,
+    log: Log,
     name: &str,
     options: &RebuildOptions,
 ) -> anyhow::Result<Certificate> {
@@ -64,7 +64,8 @@ pub(super) async fn rebuild(
         bar.set_position(progress.position.unsigned_abs());
     };
     let projections = servers.projections(config);
-    let rebuilding = projections::rebuild(name, &projections, log, options, &mut progress, &stop);
+    let logs: Vec<Log> = std::iter::once(log).chain(database::followed(&config.log.follow)?).collect();
+    let rebuilding = projections::rebuild(name, &projections, &logs, options, &mut progress, &stop);
     let outcome = async {
         tokio::pin!(rebuilding);
         tokio::select! {

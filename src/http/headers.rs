@@ -1,6 +1,6 @@
 //! Waybill's own headers, each checked once, here.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRef, FromRequestParts},
@@ -17,6 +17,8 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 pub const POSITION: HeaderName = HeaderName::from_static("waybill-position");
 /// What a query's answer must reflect at least.
 pub const MIN_POSITION: HeaderName = HeaderName::from_static("waybill-min-position");
+/// The log that a query is about.
+const LOG: HeaderName = HeaderName::from_static("waybill-log");
 /// How long a query may wait for that.
 pub const WAIT_MS: HeaderName = HeaderName::from_static("waybill-wait-ms");
 /// Names what is answered by a substitute: `order-view`.
@@ -73,10 +75,59 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     }
 }
 
-/// What a query's answer must reflect at least, and how long it may wait for that.
+/// The logs that queries can be about; the first is the service's own, which is meant where none is named.
+#[derive(Debug, Clone)]
+pub struct ReadLogs(pub Arc<[LogId]>);
+
+impl ReadLogs {
+    fn own(&self) -> &LogId {
+        &self.0[0]
+    }
+
+    fn known(&self, header: &'static str, log_id: LogId) -> Result<LogId, Problem> {
+        if self.0.contains(&log_id) {
+            return Ok(log_id);
+        }
+        let known = self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Err(Problem::malformed_header(header, &format!("log {log_id} is not read here: {known}")))
+    }
+}
+
+/// Which of the logs a query is about.
+#[derive(Debug, Clone, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct OfLog {
+    /// Where several logs are read, the one that the query is about; the service's own unless it is said.
+    #[param(rename = "Waybill-Log", value_type = Option<String>, example = "main")]
+    pub log: LogId,
+}
+
+impl<S: Sync> FromRequestParts<S> for OfLog
+where
+    ReadLogs: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let logs = ReadLogs::from_ref(state);
+        Ok(Self { log: named_log(parts, &logs)?.unwrap_or_else(|| logs.own().clone()) })
+    }
+}
+
+fn named_log(parts: &Parts, logs: &ReadLogs) -> Result<Option<LogId>, Problem> {
+    let Some(text) = once(parts, &LOG)? else { return Ok(None) };
+    let named = text.parse().map_err(|_| Problem::malformed_header("Waybill-Log", "write the name of a log: main"))?;
+    logs.known("Waybill-Log", named).map(Some)
+}
+
+/// Which log a query is about, what its answer must reflect at least, and how long it may wait for that.
 #[derive(Debug, Clone, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct MinPosition {
+    /// Where several logs are read, the one that the query is about: that of `Waybill-Min-Position`, or the service's own, unless it is
+    /// said.
+    #[param(rename = "Waybill-Log", value_type = Option<String>, example = "main")]
+    pub log: LogId,
     /// The answer must reflect this position at least: take it from `Waybill-Position` of your command's answer. A bare
     /// number is a position of the log that is served.
     #[param(rename = "Waybill-Min-Position", value_type = Option<String>, example = "main:1234")]
@@ -86,23 +137,34 @@ pub struct MinPosition {
     pub budget: Duration,
 }
 
-/// The state knows which log is served.
+/// The state knows which logs are read.
 impl<S: Sync> FromRequestParts<S> for MinPosition
 where
-    LogId: FromRef<S>,
+    ReadLogs: FromRef<S>,
 {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let logs = ReadLogs::from_ref(state);
+        let named = named_log(parts, &logs)?;
+        let bad_position = |detail: String| Problem::malformed_header("Waybill-Min-Position", &detail);
         let wanted = once(parts, &MIN_POSITION)?
-            .map(|text| LogPosition::parse(text, &LogId::from_ref(state)))
+            .map(|text| LogPosition::parse(text, named.as_ref().unwrap_or(logs.own())))
             .transpose()
-            .map_err(|error| Problem::malformed_header("Waybill-Min-Position", &error.to_string()))?;
+            .map_err(|error| bad_position(error.to_string()))?;
+        let log = match (named, &wanted) {
+            (Some(named), Some(wanted)) if named != wanted.log_id => {
+                return Err(bad_position(format!("{wanted} is no position of log {named}, which Waybill-Log names")));
+            }
+            (Some(named), _) => named,
+            (None, Some(wanted)) => logs.known("Waybill-Min-Position", wanted.log_id.clone())?,
+            (None, None) => logs.own().clone(),
+        };
         let budget = once(parts, &WAIT_MS)?.map_or(Ok(WAIT_DEFAULT), |text| {
             let budget = text.parse().map(Duration::from_millis).ok().filter(|budget| *budget <= WAIT_MAX);
             budget.ok_or_else(|| Problem::malformed_header("Waybill-Wait-Ms", "send 0 to 10000 milliseconds"))
         })?;
-        Ok(Self { wanted, budget })
+        Ok(Self { log, wanted, budget })
     }
 }
 
@@ -158,13 +220,15 @@ mod tests {
 
     use super::*;
 
-    async fn read<T: FromRequestParts<LogId>>(headers: &[(&str, &str)]) -> Result<T, T::Rejection> {
+    /// Of a service whose own log is eu, and that reads main as well.
+    async fn read<T: FromRequestParts<ReadLogs>>(headers: &[(&str, &str)]) -> Result<T, T::Rejection> {
         let mut request = Request::builder();
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).expect("well-formed headers").into_parts();
-        T::from_request_parts(&mut parts, &"eu".parse().expect("a log id")).await
+        let logs = ["eu", "main"].map(|name| name.parse().expect("a log id"));
+        T::from_request_parts(&mut parts, &ReadLogs(logs.into())).await
     }
 
     #[tokio::test]
@@ -190,14 +254,36 @@ mod tests {
             assert!(wait(bad).await.is_err(), "{bad}");
         }
         let default = read::<MinPosition>(&[]).await.expect("both are optional");
-        assert_eq!(default, MinPosition { wanted: None, budget: WAIT_DEFAULT });
+        let log = "eu".parse().expect("a log id");
+        assert_eq!(default, MinPosition { log, wanted: None, budget: WAIT_DEFAULT });
     }
 
     #[tokio::test]
     async fn a_bare_position_is_one_of_the_log_that_is_served() {
         for (text, meant) in [("7", "eu:7"), ("main:7", "main:7")] {
             let read = read::<MinPosition>(&[("waybill-min-position", text)]).await.expect("a position");
-            assert_eq!(read.wanted.expect("it was sent").to_string(), meant);
+            let wanted = read.wanted.expect("it was sent");
+            assert_eq!((wanted.to_string().as_str(), &read.log), (meant, &wanted.log_id));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_is_about_the_log_that_it_names() {
+        let named = read::<MinPosition>(&[("waybill-log", "main"), ("waybill-min-position", "7")]).await.expect("both");
+        assert_eq!((named.log.to_string(), named.wanted.expect("sent").to_string()), ("main".into(), "main:7".into()));
+        assert_eq!(read::<OfLog>(&[]).await.expect("optional").log.to_string(), "eu");
+        let refused: [&[(&str, &str)]; 4] = [
+            &[("waybill-log", "us")],
+            &[("waybill-log", "Main!")],
+            &[("waybill-min-position", "us:7")],
+            &[("waybill-log", "main"), ("waybill-min-position", "eu:7")],
+        ];
+        for headers in refused {
+            assert_eq!(
+                read::<MinPosition>(headers).await.expect_err("refused").code,
+                Code::MalformedHeader,
+                "{headers:?}"
+            );
         }
     }
 

@@ -22,8 +22,8 @@ pub use docs::docs;
 pub use etag::{ETag, IfMatch, IfNoneMatch};
 pub use extract::{HashedJson, Json, Path, Query, RawBody, decode};
 pub use headers::{
-    ActorHeader, DEGRADED, IDEMPOTENCY_KEY, IdempotencyKey, MIN_POSITION, MinPosition, POSITION, REQUEST_ID,
-    Traceparent, WAIT_MS, position_header,
+    ActorHeader, DEGRADED, IDEMPOTENCY_KEY, IdempotencyKey, MIN_POSITION, MinPosition, OfLog, POSITION, REQUEST_ID,
+    ReadLogs, Traceparent, WAIT_MS, position_header,
 };
 pub use health::{ReadinessCheck, health};
 pub use layers::{Limits, with_standard_layers};

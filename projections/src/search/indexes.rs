@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(20);
 const SEARCHES_AT_ONCE: usize = 16;
 const ROOM_WAIT: Duration = Duration::from_millis(500);
 
-/// The search indexes, for reading. Cheap to clone; nothing need exist yet.
+/// The search indexes, for reading what they have of one log. Cheap to clone; nothing need exist yet.
 #[derive(Clone)]
 pub struct Indexes {
     products: Arc<OpenIndex<ProductIndex>>,
@@ -77,14 +77,22 @@ impl Indexes {
         }
     }
 
+    /// What was made from another log.
+    #[must_use]
+    pub fn of(&self, log_id: &LogId) -> Self {
+        Self { log_id: log_id.clone(), ..self.clone() }
+    }
+
     pub async fn search_products(&self, search: ProductSearch) -> Result<Read<ProductHits>, ReadError> {
         let (index, _room) = (Arc::clone(&self.products), self.room().await?);
-        blocking(move || index.read(|searcher, schema| products::search(searcher, schema, &search))).await
+        let log_id = self.log_id.clone();
+        blocking(move || index.read(&log_id, |searcher, within| products::search(searcher, within, &search))).await
     }
 
     pub async fn search_orders(&self, search: OrderSearch) -> Result<Read<OrderHits>, ReadError> {
         let (index, _room) = (Arc::clone(&self.orders), self.room().await?);
-        blocking(move || index.read(|searcher, schema| orders::search(searcher, schema, &search))).await
+        let log_id = self.log_id.clone();
+        blocking(move || index.read(&log_id, |searcher, within| orders::search(searcher, within, &search))).await
     }
 
     /// Up to where an index is committed.
@@ -94,10 +102,10 @@ impl Indexes {
 
     /// The generation that answers, and up to where it is committed.
     pub(crate) async fn standing(&self, index: SearchIndex) -> Result<(Generation, LogPosition), ReadError> {
-        let (products, orders) = (Arc::clone(&self.products), Arc::clone(&self.orders));
+        let (products, orders, log_id) = (Arc::clone(&self.products), Arc::clone(&self.orders), self.log_id.clone());
         blocking(move || match index {
-            SearchIndex::Products => products.open().map(|open| (open.generation, open.position)),
-            SearchIndex::Orders => orders.open().map(|open| (open.generation, open.position)),
+            SearchIndex::Products => products.open().and_then(|open| Ok((open.generation, open.position(&log_id)?))),
+            SearchIndex::Orders => orders.open().and_then(|open| Ok((open.generation, open.position(&log_id)?))),
         })
         .await
     }
@@ -107,10 +115,10 @@ impl Indexes {
         &self,
         index: SearchIndex,
     ) -> Result<Option<(Generation, LogPosition)>, ReadError> {
-        let (products, orders) = (Arc::clone(&self.products), Arc::clone(&self.orders));
+        let (products, orders, log_id) = (Arc::clone(&self.products), Arc::clone(&self.orders), self.log_id.clone());
         blocking(move || match index {
-            SearchIndex::Products => products.construction(),
-            SearchIndex::Orders => orders.construction(),
+            SearchIndex::Products => products.construction(&log_id),
+            SearchIndex::Orders => orders.construction(&log_id),
         })
         .await
     }
@@ -185,9 +193,9 @@ struct Open<M: SearchModel> {
     reader: IndexReader,
     schema: Arc<IndexSchema<M>>,
     meta: PathBuf,
-    /// Of the meta file when `position` was read: time and inode, since two commits may fall into one tick of the clock.
+    /// Of the meta file when `head` was read: time and inode, since two commits may fall into one tick of the clock.
     stamp: Option<Stamp>,
-    position: LogPosition,
+    head: Arc<Head>,
 }
 
 /// What one search sees.
@@ -195,7 +203,21 @@ struct View<M: SearchModel> {
     generation: Generation,
     searcher: Searcher,
     schema: Arc<IndexSchema<M>>,
-    position: LogPosition,
+    head: Arc<Head>,
+}
+
+impl<M: SearchModel> View<M> {
+    /// Up to where it is committed of a log; it is not built for a log that it does not follow.
+    fn position(&self, log_id: &LogId) -> Result<LogPosition, ReadError> {
+        position::<M>(&self.head, log_id)
+    }
+}
+
+/// What a search looks through.
+pub(crate) struct Within<'a, M: SearchModel> {
+    pub(crate) schema: &'a IndexSchema<M>,
+    /// None: there is nothing else in the index.
+    pub(crate) log_id: Option<&'a LogId>,
 }
 
 impl<M: SearchModel> OpenIndex<M> {
@@ -205,22 +227,26 @@ impl<M: SearchModel> OpenIndex<M> {
 
     fn read<T>(
         &self,
-        search: impl FnOnce(&Searcher, &IndexSchema<M>) -> Result<T, SearchFailure>,
+        log_id: &LogId,
+        search: impl FnOnce(&Searcher, &Within<'_, M>) -> Result<T, SearchFailure>,
     ) -> Result<Read<T>, ReadError> {
         let view = self.open()?;
-        match search(&view.searcher, &view.schema) {
-            Ok(value) => Ok(Read { value, position: view.position }),
+        let position = view.position(log_id)?;
+        let within = Within { schema: &view.schema, log_id: (view.head.logs.len() > 1).then_some(log_id) };
+        match search(&view.searcher, &within) {
+            Ok(value) => Ok(Read { value, position }),
             Err(SearchFailure::BadCursor) => Err(ReadError::BadCursor),
             Err(SearchFailure::Index(error)) => Err(self.failed(error)),
             Err(SearchFailure::Document(error)) => Err(ReadError::Unreadable { model: M::NAME, source: error.into() }),
         }
     }
 
-    fn construction(&self) -> Result<Option<(Generation, LogPosition)>, ReadError> {
+    fn construction(&self, log_id: &LogId) -> Result<Option<(Generation, LogPosition)>, ReadError> {
         let io = |error: std::io::Error| ReadError::Unavailable { store: "the search index", source: error.into() };
         let Some(generation) = self.folder.building().map_err(io)? else { return Ok(None) };
         let index = Index::open_in_dir(self.folder.generation(generation)).map_err(lost::<M>)?;
-        Ok(position::<M>(&index).ok().map(|position| (generation, position)))
+        let at = head::<M>(&index).and_then(|head| position::<M>(&head, log_id));
+        Ok(at.ok().map(|position| (generation, position)))
     }
 
     fn open(&self) -> Result<View<M>, ReadError> {
@@ -258,9 +284,9 @@ impl<M: SearchModel> Open<M> {
         }
         query::register(&index);
         // The payload before the reader: what it claims is then a lower bound.
-        let position = position::<M>(&index)?;
+        let head = Arc::new(head::<M>(&index)?);
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(lost::<M>)?;
-        Ok(Self { generation, index, reader, schema: Arc::new(schema), meta: path.join("meta.json"), stamp, position })
+        Ok(Self { generation, index, reader, schema: Arc::new(schema), meta: path.join("meta.json"), stamp, head })
     }
 
     fn refresh(&mut self) -> Result<(), ReadError> {
@@ -269,9 +295,9 @@ impl<M: SearchModel> Open<M> {
             return Err(ReadError::NotBuilt { model: M::NAME });
         }
         if stamp != self.stamp {
-            let position = position::<M>(&self.index)?;
+            let head = head::<M>(&self.index)?;
             self.reader.reload().map_err(lost::<M>)?;
-            self.position = position;
+            self.head = Arc::new(head);
             self.stamp = stamp;
         }
         Ok(())
@@ -282,7 +308,7 @@ impl<M: SearchModel> Open<M> {
             generation: self.generation,
             searcher: self.reader.searcher(),
             schema: Arc::clone(&self.schema),
-            position: self.position.clone(),
+            head: Arc::clone(&self.head),
         }
     }
 }
@@ -294,11 +320,15 @@ fn stamp(meta: &Path) -> Option<Stamp> {
     Some((meta.modified().ok()?, meta.ino()))
 }
 
-fn position<M: SearchModel>(index: &Index) -> Result<LogPosition, ReadError> {
+fn head<M: SearchModel>(index: &Index) -> Result<Head, ReadError> {
     let payload = index.load_metas().map_err(lost::<M>)?.payload.ok_or(ReadError::NotBuilt { model: M::NAME })?;
     let head = payload.parse::<crate::checkpoint_text::CommitPayload>();
-    let head: Head = head.map_err(|error| ReadError::Unreadable { model: M::NAME, source: error.into() })?.head;
-    Ok(head.checkpoint.log_position())
+    Ok(head.map_err(|error| ReadError::Unreadable { model: M::NAME, source: error.into() })?.head)
+}
+
+fn position<M: SearchModel>(head: &Head, log_id: &LogId) -> Result<LogPosition, ReadError> {
+    let from = head.of(log_id).ok_or(ReadError::NotBuilt { model: M::NAME })?;
+    Ok(from.checkpoint.log_position())
 }
 
 /// Files that are gone or damaged: the projector notices too, and builds them again.

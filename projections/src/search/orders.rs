@@ -15,13 +15,12 @@ use tantivy::{
 
 use super::{
     MAX_HITS, OrderHits, OrderSearch, OrderSort,
-    indexes::{SearchFailure, stored},
+    indexes::{SearchFailure, Within, stored},
     products::counts,
     query::{All, beginning, behind, collect, plain_words},
 };
 use crate::{
     Cursor, OrderIndex, OrderStatus,
-    index_folder::IndexSchema,
     order_index::{IndexedOrder, OrderFields},
 };
 
@@ -31,11 +30,12 @@ struct After(bool, i64, String);
 
 pub(crate) fn search(
     searcher: &Searcher,
-    schema: &IndexSchema<OrderIndex>,
+    within: &Within<'_, OrderIndex>,
     search: &OrderSearch,
 ) -> Result<OrderHits, SearchFailure> {
+    let schema = within.schema;
     let fields = &schema.fields;
-    let matching = conditions(fields, search);
+    let matching = conditions(within, search);
     let limit = search.limit.clamp(1, MAX_HITS);
     let newest_first = match search.sort {
         OrderSort::Newest => true,
@@ -57,12 +57,14 @@ pub(crate) fn search(
     Ok(OrderHits { items, next, total, statuses: counts(&statuses, "statuses") })
 }
 
-fn conditions(fields: &OrderFields, search: &OrderSearch) -> BooleanQuery {
+fn conditions(within: &Within<'_, OrderIndex>, search: &OrderSearch) -> BooleanQuery {
+    let fields = &within.schema.fields;
     let mut all = All::default();
     all.scored(AllQuery);
     for word in plain_words(search.text.as_deref().unwrap_or_default()) {
         all.scored(beginning(fields.any, &word, 1.0));
     }
+    all.equals(within.schema.log, within.log_id.map(events::LogId::as_str));
     all.equals(fields.customer_id, search.customer_id.as_ref().map(events::CustomerId::as_str));
     all.equals(fields.status, search.status.map(OrderStatus::name));
     all.equals(fields.reference, search.reference.as_deref());

@@ -18,7 +18,7 @@ use tantivy::{
 
 use super::{
     FacetCount, MAX_HITS, ProductFacets, ProductHit, ProductHits, ProductSearch, ProductSort,
-    indexes::{SearchFailure, stored},
+    indexes::{SearchFailure, Within, stored},
     query::{All, any_of, beginning, behind, collect, exact, similar, term, words},
 };
 use crate::{
@@ -57,12 +57,13 @@ struct Search<'a> {
 
 pub(crate) fn search(
     searcher: &Searcher,
-    schema: &IndexSchema<ProductIndex>,
+    within: &Within<'_, ProductIndex>,
     search: &ProductSearch,
 ) -> Result<ProductHits, SearchFailure> {
+    let schema = within.schema;
     let text = search.text.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let (fields, limit) = (&schema.fields, search.limit.clamp(1, MAX_HITS));
-    let matching = conditions(fields, search, text);
+    let matching = conditions(within, search, text);
     let after = search.after.as_ref().map(Cursor::key::<After>).transpose().map_err(|_| SearchFailure::BadCursor)?;
     let parts = Search { searcher, fields, matching, after, limit };
     let Found { hits, total, counts } = match (search.sort, text) {
@@ -77,7 +78,8 @@ pub(crate) fn search(
     Ok(ProductHits { items, next, total, facets: facets_of(&counts) })
 }
 
-fn conditions(fields: &ProductFields, search: &ProductSearch, text: Option<&str>) -> BooleanQuery {
+fn conditions(within: &Within<'_, ProductIndex>, search: &ProductSearch, text: Option<&str>) -> BooleanQuery {
+    let fields = &within.schema.fields;
     let mut all = All::default();
     match text {
         Some(text) => all.scored(text_query(fields, text)),
@@ -86,6 +88,7 @@ fn conditions(fields: &ProductFields, search: &ProductSearch, text: Option<&str>
             all.filter(RangeQuery::new(Bound::Included(Term::from_field_u64(fields.in_stock, 0)), Bound::Unbounded))
         }
     }
+    all.equals(within.schema.log, within.log_id.map(events::LogId::as_str));
     all.equals(fields.category, search.category.as_deref());
     all.equals(fields.kind, search.kind.map(kind_name));
     all.equals(fields.currency, search.currency.map(|currency| currency.code()));
@@ -302,7 +305,8 @@ mod tests {
             let mut wanted = ProductSearch { text: Some("mug".into()), limit, ..ProductSearch::default() };
             let mut found = 0;
             loop {
-                let Ok(page) = search(&searcher, &schema, &wanted) else { panic!("no page behind {found} hits") };
+                let within = Within { schema: &schema, log_id: None };
+                let Ok(page) = search(&searcher, &within, &wanted) else { panic!("no page behind {found} hits") };
                 found += page.items.len();
                 wanted.after = page.next;
                 if wanted.after.is_none() {

@@ -200,7 +200,14 @@ async fn each_projection_shows_that_it_applied_each_event_once_and_stops_where_i
     let projector = shop.projector();
     let position = shop.append((1..=5).map(life::place).collect()).await;
     projector.reaches(&position).await;
-    let verified = |at: i64| projector.handle.gauges().iter().all(|gauge| gauge.verified_position == at).then_some(());
+    let verified = |at: i64| {
+        projector
+            .handle
+            .gauges()
+            .iter()
+            .all(|gauge| gauge.logs.iter().all(|log| log.verified_position == at))
+            .then_some(())
+    };
     eventually("every projection is verified", async || verified(5)).await;
     // Behind everybody's back, and not the event at which they stand.
     let replace = sqlx::query("UPDATE events SET event_id = gen_random_uuid() WHERE position = 3");
@@ -241,7 +248,7 @@ async fn how_all_stand_is_told_without_a_projector_in_the_process() {
     projector.reaches(&position).await;
     projector.stop().await;
     shop.append(life::completed(2)).await;
-    let statuses = crate::statuses(&shop.views(), &shop.indexes(), &shop.log, None).await.expect("the log answers");
+    let statuses = crate::statuses(&shop.views(), &shop.indexes(), &shop.logs(), None).await.expect("the log answers");
     assert_eq!(statuses.len(), crate::PROJECTIONS.len());
     for status in statuses {
         assert_eq!((status.position, status.lag_events), (Some(position.to_string()), Some(33)), "{}", status.name);

@@ -9,3 +9,4 @@ mod redis_faults;
 mod searching;
 mod shop;
 mod stores;
+mod two_logs;

@@ -4,7 +4,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{eventually::eventually, life, shop::Shop};
 use crate::{
-    Certificate, PROJECTIONS, Progress, ProjectionError, RebuildOptions, View, drop_previous, rebuild, switch_back,
+    Certificate, OrderIndex, PROJECTIONS, Progress, ProjectionError, ReadModel, RebuildOptions, View, drop_previous,
+    rebuild, switch_back,
 };
 
 async fn rebuilt(shop: &Shop, name: &str) -> Result<Certificate, ProjectionError> {
@@ -12,7 +13,7 @@ async fn rebuilt(shop: &Shop, name: &str) -> Result<Certificate, ProjectionError
 }
 
 async fn rebuilt_with(shop: &Shop, name: &str, options: RebuildOptions) -> Result<Certificate, ProjectionError> {
-    rebuild(name, &shop.config, &shop.log, &options, &mut |_| (), &CancellationToken::new()).await
+    rebuild(name, &shop.config, &shop.logs(), &options, &mut |_| (), &CancellationToken::new()).await
 }
 
 async fn stopped_at(shop: &Shop, name: &str, position: i64) {
@@ -23,7 +24,7 @@ async fn stopped_at(shop: &Shop, name: &str, position: i64) {
         }
     };
     let options = RebuildOptions::default();
-    let error = rebuild(name, &shop.config, &shop.log, &options, &mut stop_soon, &stop).await.expect_err("stopped");
+    let error = rebuild(name, &shop.config, &shop.logs(), &options, &mut stop_soon, &stop).await.expect_err("stopped");
     assert!(matches!(error, ProjectionError::Interrupted { .. }), "{error}");
 }
 
@@ -38,7 +39,7 @@ async fn lose_document(shop: &Shop, generation: u32, n: u128) {
 fn age_index(shop: &Shop) {
     let meta = shop.config.index_dir.join("order-index/g1/meta.json");
     let text = std::fs::read_to_string(&meta).expect("it is committed");
-    std::fs::write(meta, text.replace(" v1 ", " v0 ")).expect("writable");
+    std::fs::write(meta, text.replace(&format!(" v{} ", OrderIndex::VERSION), " v0 ")).expect("writable");
 }
 
 /// Makes the first generation of the order view one of the release before.
@@ -81,7 +82,7 @@ async fn a_rebuild_under_load_ends_equal_and_nobody_notices() {
     let (config, log) = (shop.config.clone(), shop.log.clone());
     let mut task = tokio::task::JoinSet::new();
     task.spawn(async move {
-        rebuild("order-view", &config, &log, &RebuildOptions::default(), &mut |_| (), &CancellationToken::new()).await
+        rebuild("order-view", &config, &[log], &RebuildOptions::default(), &mut |_| (), &CancellationToken::new()).await
     });
     let mut n = 1_000;
     let certificate = loop {

@@ -14,7 +14,7 @@ use super::{
     eventually::{PATIENCE, eventually},
     life::{metadata, stream_of},
 };
-use crate::{Config, Handle, Indexes, Parts, SearchIndex, View, Views};
+use crate::{Config, Followed, Handle, Indexes, Parts, SearchIndex, View, Views};
 
 pub(super) struct Shop {
     pub(super) log: Log,
@@ -52,14 +52,10 @@ impl Shop {
     }
 
     async fn on(url: impl AsyncFnOnce(&TestDatabase) -> String) -> Self {
-        let services = TestServices::shared().await;
-        let database =
-            services.fresh_database(&schema::fingerprint(), async |url: String| schema::install(&url).await).await;
-        let redis = services.fresh_redis().await;
+        let redis = TestServices::shared().await.fresh_redis().await;
         let folder = tempfile::tempdir().expect("a folder for the test");
-        let options = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(1));
-        let pool = options.connect(&url(&database).await).await;
-        let log = Log::new(pool.expect("the test database is there"), LogId::default());
+        let database = database().await;
+        let log = log(&url(&database).await, LogId::default()).await;
         let config = Config {
             redis_url: redis.url(),
             namespace: "test".into(),
@@ -90,6 +86,10 @@ impl Shop {
         self.wake.committed(Position(written.expect("well formed") + 1));
     }
 
+    pub(super) fn logs(&self) -> Vec<Log> {
+        vec![self.log.clone()]
+    }
+
     pub(super) fn views(&self) -> Views {
         Views::new(&self.config, self.log.id().clone(), None).expect("a good URL")
     }
@@ -98,9 +98,17 @@ impl Shop {
         Indexes::new(&self.config, self.log.id().clone(), None)
     }
 
+    pub(super) fn followed(&self) -> Followed {
+        Followed { log: self.log.clone(), wake: self.wake.clone() }
+    }
+
     pub(super) fn projector(&self) -> Projector {
+        self.projector_on(vec![self.followed()])
+    }
+
+    pub(super) fn projector_on(&self, logs: Vec<Followed>) -> Projector {
         let (handle, shutdown) = (Handle::default(), CancellationToken::new());
-        let parts = Parts { log: self.log.clone(), wake: self.wake.clone(), handle: handle.clone() };
+        let parts = Parts { logs, handle: handle.clone() };
         let (config, stop) = (self.config.clone(), shutdown.clone());
         let mut task = JoinSet::new();
         task.spawn(async move { crate::run(config, parts, stop).await.expect("the configuration is good") });
@@ -124,15 +132,55 @@ impl Shop {
     }
 }
 
+/// Another log, in a database of its own.
+pub(super) struct Branch {
+    pub(super) log: Log,
+    pub(super) wake: Wake,
+    pub(super) postgres: PostgresProxy,
+    versions: HashMap<StreamId, i64>,
+    _database: TestDatabase,
+}
+
+impl Branch {
+    pub(super) async fn open(name: &str) -> Self {
+        let (database, log_id) = (database().await, name.parse().expect("a name"));
+        schema::name_log(&database.superuser_url(), &log_id).await.expect("it has no name yet");
+        let postgres = PostgresProxy::before(&database.postgres).await.expect("a free port");
+        let log = log(&postgres.url(&database.name, schema::SERVICE), log_id).await;
+        Self { log, wake: Wake::default(), postgres, versions: HashMap::new(), _database: database }
+    }
+
+    pub(super) async fn append(&mut self, events: Vec<DomainEvent>) -> LogPosition {
+        let position = append(self.log.pool(), &mut self.versions, &events).await;
+        self.wake.committed(position);
+        LogPosition::new(self.log.id().clone(), position)
+    }
+
+    pub(super) fn followed(&self) -> Followed {
+        Followed { log: self.log.clone(), wake: self.wake.clone() }
+    }
+}
+
+async fn database() -> TestDatabase {
+    let services = TestServices::shared().await;
+    services.fresh_database(&schema::fingerprint(), async |url: String| schema::install(&url).await).await
+}
+
+async fn log(url: &str, log_id: LogId) -> Log {
+    let options = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(1));
+    Log::new(options.connect(url).await.expect("the test database is there"), log_id)
+}
+
 impl Projector {
     /// Until every projection has reached the position.
     pub(super) async fn reaches(&self, position: &LogPosition) {
+        let (views, indexes) = (self.views.of(&position.log_id), self.indexes.of(&position.log_id));
         eventually("every projection gets there", async || {
             for view in View::ALL {
-                self.views.wait_for(view, position, Duration::from_secs(1)).await.ok()?;
+                views.wait_for(view, position, Duration::from_secs(1)).await.ok()?;
             }
             for index in SearchIndex::ALL {
-                self.indexes.wait_for(index, position, Duration::from_secs(1)).await.ok()?;
+                indexes.wait_for(index, position, Duration::from_secs(1)).await.ok()?;
             }
             Some(())
         })

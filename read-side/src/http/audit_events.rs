@@ -14,7 +14,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use events::{Log, LogError, LogPosition, Position, RawRecorded};
 use garde::Validate;
-use http_api::{Code, Problem, Query, position_header};
+use http_api::{Code, OfLog, Problem, Query, position_header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -80,7 +80,7 @@ pub(crate) struct AuditLine<'a> {
 /// NDJSON in the order of the log. Resume with `from` = the position of the last line you have. If the stream ends without a line that
 /// holds `error`, it is whole up to `Waybill-Position`.
 #[utoipa::path(
-    get, path = "/v1/audit/events", tag = "audit", operation_id = "audit_events", params(AuditQuery),
+    get, path = "/v1/audit/events", tag = "audit", operation_id = "audit_events", params(AuditQuery, OfLog),
     responses(
         (status = 200, description = "One event a line", body = AuditLine, content_type = "application/x-ndjson",
             headers(("Waybill-Position" = String, description = "The last position that the answer covers"))),
@@ -91,11 +91,12 @@ pub(crate) struct AuditLine<'a> {
 pub(crate) async fn audit_events(
     State(app): State<ReadSide>,
     Query(query): Query<AuditQuery>,
+    of: OfLog,
 ) -> Result<Response, Problem> {
     let Ok(permit) = Arc::clone(&app.replays).try_acquire_owned() else {
         return Err(Problem::unavailable(Code::Overloaded, RETRY_AFTER));
     };
-    let replay = Replay::begin(app.parts.log.clone(), query).await?;
+    let replay = Replay::begin(app.log(&of.log).clone(), query).await?;
     let (name, position) = position_header(&replay.at(replay.to));
     let body = stream(replay, permit, &app.parts);
     let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
@@ -238,7 +239,8 @@ fn position_in(log: &Log, name: &str, text: Option<&str>) -> Result<Option<Posit
     let wanted = text.map(|text| LogPosition::parse(text, log.id())).transpose();
     match wanted.map_err(|error| refused(error.to_string()))? {
         Some(wanted) if wanted.log_id != *log.id() => {
-            Err(refused(format!("{wanted} is not a position of log {}", log.id())))
+            let name = &wanted.log_id;
+            Err(refused(format!("{wanted} is not a position of log {}; ask with Waybill-Log: {name}", log.id())))
         }
         wanted => Ok(wanted.map(|wanted| wanted.position)),
     }

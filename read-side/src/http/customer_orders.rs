@@ -47,10 +47,10 @@ pub(crate) async fn customer_orders(
     Query(query): Query<PageQuery>,
     min: MinPosition,
 ) -> Result<Answer<Json<ListPage<OrderSummary>>>, Problem> {
-    let list = format!("customer-orders\0{id}");
+    let list = format!("customer-orders\0{}\0{id}", min.log);
     let after = app.cursors.open_any(&list, query.cursor.as_deref())?;
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
-    let views = &app.parts.views;
+    let views = app.views(&min);
     let read = app.read(View::CustomerOrders, &min, || views.customer_orders(&id, after.as_ref(), limit)).await;
     let read = read.map_err(refusal)?;
     Ok(Answer::json(app.cursors.page(&list, read.value), read.position))

@@ -32,7 +32,8 @@ pub(crate) async fn get_order(
     min: MinPosition,
     copy: IfNoneMatch,
 ) -> Result<Answer<impl IntoResponse>, Problem> {
-    let found = app.order::<OrderJson, _>(id, &min, || app.parts.views.order_json(id)).await?;
+    let views = app.views(&min);
+    let found = app.order::<OrderJson, _>(id, &min, || views.order_json(id)).await?;
     let OrderJson { json, tag } = found.read.value;
     let etag = ETag { version: tag.version, position: tag.position };
     let body = ([(header::CONTENT_TYPE, "application/json")], json);

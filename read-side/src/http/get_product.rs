@@ -40,13 +40,13 @@ pub(crate) async fn get_product(
     min: MinPosition,
     copy: IfNoneMatch,
 ) -> Result<Answer<Json<ProductPage>>, Problem> {
-    let views = &app.parts.views;
+    let views = app.views(&min);
     let (product, stock) = tokio::try_join!(
         app.read(View::Product, &min, || views.product(&sku)),
         app.read(View::Stock, &min, || views.stock(&sku)),
     )
     .map_err(refusal)?;
-    // Both are positions of the one log that the views follow.
+    // Both are positions of the same log.
     let earlier = product.position.position.min(stock.position.position);
     let position = LogPosition::new(product.position.log_id, earlier);
     let product = product.value.ok_or_else(|| Problem::not_found(format!("product {sku}")).at(position.clone()))?;

@@ -25,7 +25,8 @@ pub(crate) async fn get_stock(
     Path(sku): Path<Sku>,
     min: MinPosition,
 ) -> Result<Answer<Json<StockDocument>>, Problem> {
-    let read = app.read(View::Stock, &min, || app.parts.views.stock(&sku)).await.map_err(refusal)?;
+    let views = app.views(&min);
+    let read = app.read(View::Stock, &min, || views.stock(&sku)).await.map_err(refusal)?;
     let stock = read.value.ok_or_else(|| Problem::not_found(format!("stock of {sku}")).at(read.position.clone()))?;
     Ok(Answer::json(stock, read.position))
 }

@@ -62,7 +62,8 @@ pub(crate) async fn get_timeline(
     min: MinPosition,
     copy: IfNoneMatch,
 ) -> Result<Answer<Json<Timeline>>, Problem> {
-    let found = app.order::<OrderDocument, _>(id, &min, || app.parts.views.order(id)).await?;
+    let views = app.views(&min);
+    let found = app.order::<OrderDocument, _>(id, &min, || views.order(id)).await?;
     let order = found.read.value;
     let etag = ETag { version: order.version, position: order.position };
     Ok(Answer::json(Timeline::from(order), found.read.position).tagged(etag, &copy).degraded(found.degraded))

@@ -10,8 +10,10 @@ mod list_projections;
 mod search_orders;
 mod search_products;
 
+use std::sync::Arc;
+
 use axum::{extract::FromRef, middleware::from_fn_with_state};
-use events::LogId;
+use http_api::ReadLogs;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -35,10 +37,10 @@ pub fn description() -> OpenApi {
     routes().into_openapi()
 }
 
-/// Whose positions the clients mean.
-impl FromRef<ReadSide> for LogId {
+/// What queries can be about.
+impl FromRef<ReadSide> for ReadLogs {
     fn from_ref(app: &ReadSide) -> Self {
-        app.parts.log.id().clone()
+        Self(Arc::clone(&app.log_ids))
     }
 }
 

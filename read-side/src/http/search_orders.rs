@@ -126,9 +126,9 @@ pub(crate) async fn search_orders(
 ) -> Result<Answer<Json<FoundOrders>>, Problem> {
     let (limit, cursor) = (query.limit.unwrap_or(HITS_DEFAULT), query.cursor.clone());
     let search = OrderSearch::from(query);
-    let list = format!("orders\0{search:?}");
+    let list = format!("orders\0{}\0{search:?}", min.log);
     let search = OrderSearch { after: app.cursors.open_any(&list, cursor.as_deref())?, limit, ..search };
-    let index = &app.parts.search;
+    let index = app.indexes(&min);
     let found = app.search(SearchIndex::Orders, &min, || index.search_orders(search.clone())).await;
     let found = found.map_err(search_refusal)?;
     let next = app.cursors.seal_any(&list, found.value.next);

@@ -104,9 +104,9 @@ pub(crate) async fn search_products(
 ) -> Result<Answer<Json<FoundProducts>>, Problem> {
     let (limit, cursor) = (query.limit.unwrap_or(HITS_DEFAULT), query.cursor.clone());
     let search = ProductSearch::from(query);
-    let list = format!("products\0{search:?}");
+    let list = format!("products\0{}\0{search:?}", min.log);
     let search = ProductSearch { after: app.cursors.open_any(&list, cursor.as_deref())?, limit, ..search };
-    let index = &app.parts.search;
+    let index = app.indexes(&min);
     let found = app.search(SearchIndex::Products, &min, || index.search_products(search.clone())).await;
     let found = found.map_err(search_refusal)?;
     let next = app.cursors.seal_any(&list, found.value.next);

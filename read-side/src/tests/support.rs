@@ -54,8 +54,8 @@ impl Fixture {
     /// With a projector in the same process.
     pub(super) async fn live() -> Self {
         let fixture = Self::unprojected().await;
-        let parts =
-            projections::Parts { log: fixture.log.clone(), wake: fixture.wake.clone(), handle: fixture.handle.clone() };
+        let logs = vec![projections::Followed { log: fixture.log.clone(), wake: fixture.wake.clone() }];
+        let parts = projections::Parts { logs, handle: fixture.handle.clone() };
         let stop = fixture.shutdown.clone();
         fixture.tasks.spawn(projections::run(fixture.projections.clone(), parts, stop));
         let views = Views::new(&fixture.projections, LogId::default(), Some(fixture.handle.clone()));
@@ -80,7 +80,7 @@ impl Fixture {
             views: Views::new(&projections, LogId::default(), Some(handle.clone())).expect("a Redis URL"),
             search: Indexes::new(&projections, LogId::default(), Some(handle.clone())),
             handle: Some(handle.clone()),
-            log: log.clone(),
+            logs: vec![log.clone()],
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         };

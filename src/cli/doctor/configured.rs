@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 use events::{LogId, schema};
+use futures_util::future::join_all;
 use reqwest::Url;
 use serde::Serialize;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::{config::Config, servers};
+use crate::{
+    config::{Config, FollowedLog},
+    servers,
+};
 
 /// Each question to a server has an answer in this time, or there is none.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,7 +36,14 @@ pub(super) async fn ask(config: &Config) -> Vec<Configured> {
         ask_one("Redis", config.redis.url.as_deref(), ask_redis),
         ask_one("RabbitMQ", config.rabbitmq.url.as_deref(), ask_rabbitmq),
     );
-    [postgres, owner, redis, rabbitmq].into_iter().flatten().collect()
+    let followed = join_all(config.log.follow.iter().map(|FollowedLog { id, url }| {
+        ask_one("followed log", Some(url), async |url: &str, found: &mut Configured| {
+            found.says.insert("log", id.to_string());
+            ask_postgres(url, id, found).await
+        })
+    }));
+    let own = [postgres, owner, redis, rabbitmq].into_iter();
+    own.chain(followed.await).flatten().collect()
 }
 
 async fn ask_one(
