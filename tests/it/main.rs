@@ -12,3 +12,4 @@ mod read_models;
 mod services_missing;
 mod support;
 mod tidy;
+mod two_logs;

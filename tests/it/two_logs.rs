@@ -1,0 +1,159 @@
+//! Two shops with a log each, in databases of their own, and the read models of one that are made from both.
+
+use std::{fs, time::Duration};
+
+use reqwest::Method;
+
+use crate::support::{
+    client::{Answer, Wish, send},
+    eventually::{eventually, holds},
+    shop::{PATIENCE, Placed, Shop},
+};
+
+const ROUTES_OF_ONE_CUSTOMER: &str = "/v1/customers/anna/orders";
+
+/// A shop whose log is called south, on a Postgres that can go away.
+async fn south() -> Shop {
+    let shop = Shop::plan().private_postgres().set("log.id", "south").open().await;
+    shop.stock("vase", 1_200, 50).await;
+    shop
+}
+
+/// A shop that reads the other's log beside its own, which has the name that is there without any setting.
+async fn main_beside(south: &Shop, called: &str) -> Shop {
+    let mut shop = Shop::plan().prepare().await;
+    let follow = format!("[[log.follow]]\nid = '{called}'\nurl = '{}'\n", south.servers.service_url());
+    fs::write(shop.folder().join("waybill.toml"), follow).expect("the test's own folder can be written");
+    shop.start_simulator("127.0.0.1:0").await;
+    shop.start().await;
+    shop.stock("mug", 795, 100_000).await;
+    shop.stock("vase", 990, 20).await;
+    shop
+}
+
+async fn of_log(shop: &Shop, path: &str, log: &str) -> Answer {
+    send(shop.client.request(Method::GET, path).header("Waybill-Log", log)).await.expect("an answer")
+}
+
+async fn order_of(shop: &Shop, placed: &Placed) -> Answer {
+    shop.client.get_at(&format!("/v1/orders/{}", placed.id), &placed.position).await
+}
+
+fn wish() -> Wish {
+    Wish::new("tok_ok", "standard")
+}
+
+#[tokio::test]
+async fn one_service_answers_for_two_logs_and_keeps_them_apart() {
+    let south = south().await;
+    let mut shop = main_beside(&south, "south").await;
+    let (here, there) = (shop.place("one", &wish()).await, south.place("one", &wish()).await);
+    assert!(here.position.starts_with("main:") && there.position.starts_with("south:"), "{here:?} {there:?}");
+
+    // The token says which log is meant.
+    for placed in [&here, &there] {
+        let page = order_of(&shop, placed).await.expect(200);
+        let (log, _) = placed.position.split_once(':').expect("log:position");
+        assert!(page.position().starts_with(log), "{} {placed:?}", page.position());
+        assert_eq!(page.header("vary").map(|vary| vary.contains("waybill-log")), Some(true), "{page:?}");
+    }
+    shop.client.get(&format!("/v1/orders/{}", there.id)).await.expect(404);
+    for (log, id, vase) in [("main", &here.id, 990), ("south", &there.id, 1_200)] {
+        let orders = of_log(&shop, ROUTES_OF_ONE_CUSTOMER, log).await.expect(200);
+        let ids: Vec<&str> =
+            orders.body["items"].as_array().expect("a list").iter().filter_map(|order| order["id"].as_str()).collect();
+        assert_eq!(ids, [id.as_str()], "{}", orders.text);
+        let product = of_log(&shop, "/v1/products/vase", log).await.expect(200);
+        assert_eq!(product.body["price"]["amount_minor"], vase, "{}", product.text);
+        eventually("the vase is found in its own log alone", PATIENCE, async || {
+            let found = of_log(&shop, "/v1/products?q=vase", log).await.expect(200);
+            let price = &found.body["items"][0]["price"]["amount_minor"];
+            holds(found.body["total"] == 1 && *price == vase, || found.text.clone())
+        })
+        .await;
+    }
+    let replayed = of_log(&shop, "/v1/audit/events", "south").await.expect(200);
+    assert!(replayed.text.lines().all(|line| line.contains("\"position\":\"south:")), "{}", replayed.text);
+    let unknown = of_log(&shop, ROUTES_OF_ONE_CUSTOMER, "west").await.expect(400);
+    assert!(unknown.code() == "malformed-header" && unknown.text.contains("main, south"), "{}", unknown.text);
+
+    // A process that was killed goes on where it was, in both.
+    shop.kill();
+    let late = south.place("while it was away", &wish()).await;
+    shop.start().await;
+    order_of(&shop, &late).await.expect(200);
+    let completed = south.until(&late.id, "FulfilmentCompleted").await;
+    eventually("it shows of the other shop's order what that shop shows", PATIENCE, async || {
+        let page = order_of(&shop, &late).await.expect(200);
+        holds(page.body["timeline"] == completed["timeline"], || page.text.clone())
+    })
+    .await;
+    for name in ["order-view", "order-index"] {
+        let rebuilt = shop.command(&["rebuild", name, "--json"]).await;
+        assert_eq!(rebuilt.code(), Some(0), "{}\n{}", rebuilt.out, rebuilt.err);
+        let certificate = rebuilt.json();
+        assert!(certificate["to"].as_str().is_some_and(|to| to.contains(", south:")), "{certificate}");
+    }
+    for shop in [&shop, &south] {
+        shop.check().await;
+        let checked = shop.command(&["check", "log"]).await;
+        assert_eq!(checked.code(), Some(0), "{}\n{}", checked.out, checked.err);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_goes_away_is_missed_by_nobody_else() {
+    let south = south().await;
+    let shop = main_beside(&south, "south").await;
+    let before = south.place("before", &wish()).await;
+    order_of(&shop, &before).await.expect(200);
+    south.servers.postgres().kill().await.expect("it can be killed");
+    let here = shop.place("here", &wish()).await;
+    shop.until(&here.id, "FulfilmentCompleted").await;
+    let answer = of_log(&shop, &format!("/v1/orders/{}", before.id), "south").await.expect(200);
+    assert_eq!(answer.body["id"], before.id.as_str(), "what was read is still there");
+    eventually("it says which log it cannot read", PATIENCE, async || {
+        let metrics = shop.client.get("/metrics").await.text;
+        let lag = "waybill_projection_position{projection=\"order-view\",log=\"south\"}";
+        holds(metrics.contains(lag) && shop.client.get("/readyz").await.status == 200, || metrics)
+    })
+    .await;
+    south.servers.postgres().start().await.expect("it comes back");
+    let after = Shop::place_stubbornly(&south.client, "after", &wish()).await;
+    order_of(&shop, &after).await.expect(200);
+    let standing = shop.client.get("/v1/projections").await.expect(200).body["items"].clone();
+    let lines = standing.as_array().expect("a list");
+    for log in ["main", "south"] {
+        let well = lines.iter().filter(|line| line["log"] == log && line["state"] == "following").count();
+        assert_eq!(well, 6, "{standing:#}");
+    }
+    for shop in [&shop, &south] {
+        shop.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_with_another_log_than_the_configuration_says_is_not_read() {
+    let south = south().await;
+    let mut shop = Shop::plan().prepare().await;
+    let follow = format!("[[log.follow]]\nid = 'west'\nurl = '{}'\n", south.servers.service_url());
+    fs::write(shop.folder().join("waybill.toml"), follow).expect("the test's own folder can be written");
+    let migrated = shop.command(&["migrate"]).await;
+    assert_eq!(migrated.code(), Some(0), "{}", migrated.err);
+    let doctor = shop.command(&["doctor"]).await;
+    assert!(doctor.out.contains("the log is south, not west") || doctor.out.contains("south"), "{}", doctor.out);
+    shop.set_roles(Some("projector,queries"));
+    let mut waybill = shop.another(Some("projector,queries"));
+    waybill.says("Waybill answers at", PATIENCE).await;
+    eventually("it says what is wrong", PATIENCE, async || holds(waybill.log().contains("south"), || waybill.log()))
+        .await;
+    assert!(waybill.terminate(Duration::from_secs(30)).await.success());
+    let events = of_nobody(&shop).await;
+    assert_eq!(events, None, "nothing was read from it");
+}
+
+async fn of_nobody(shop: &Shop) -> Option<String> {
+    let client = redis::Client::open(shop.servers.redis_url()).expect("a good URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis is there");
+    redis::cmd("GET").arg("waybill:{order-view}:active").query_async(&mut connection).await.expect("it answers")
+}
