@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use anyhow::Context as _;
-use events::{Log, schema};
+use events::Log;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -11,28 +11,19 @@ use sqlx::{
 
 use crate::config::FollowedLog;
 
-/// For reading a log that is followed.
-const FOLLOWING_CONNECTIONS: u32 = 8;
+/// For reading a log that is followed: each projection that catches up reads some pages beside each other.
+const FOLLOWING_CONNECTIONS: u32 = 16;
 
 /// Connects as the services do. `connections`: the most that this process keeps.
 pub(crate) async fn connect(url: &str, connections: u32) -> anyhow::Result<PgPool> {
     pool(connections).min_connections(2).connect_with(options(url)?).await.context("cannot connect to Postgres")
 }
 
-/// The logs that are followed beside one's own. Nobody need be there yet: who reads them tries again. A database that calls its log
-/// otherwise is never read from.
+/// The logs that are followed beside one's own. Nobody need be there yet: who reads them tries again, and asks for the log's name first.
 pub(crate) fn followed(follow: &[FollowedLog]) -> anyhow::Result<Vec<Log>> {
     let log = |FollowedLog { id, url }: &FollowedLog| {
-        let log_id = id.clone();
-        let named = pool(FOLLOWING_CONNECTIONS).after_connect(move |connection, _| {
-            let log_id = log_id.clone();
-            Box::pin(async move {
-                let named = schema::ensure_log(connection, &log_id).await;
-                named.map_err(|error| sqlx::Error::Configuration(error.into()))
-            })
-        });
         let options = options(url).with_context(|| format!("log.follow of {id}"))?;
-        Ok(Log::new(named.connect_lazy_with(options), id.clone()))
+        Ok(Log::new(pool(FOLLOWING_CONNECTIONS).connect_lazy_with(options), id.clone()))
     };
     follow.iter().map(log).collect()
 }

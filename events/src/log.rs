@@ -35,6 +35,9 @@ pub enum LogError {
     Unequal { checkpoint: String, difference: Difference },
     #[error("cannot read the event at position {position}")]
     Undecodable { position: Position, source: DecodeError },
+    /// The configuration and the database do not agree.
+    #[error("the database holds the log {found}, and not {wanted}: correct the log's id or the database's URL")]
+    Misnamed { wanted: LogId, found: String },
     #[error("a checkpoint of log {wanted} was given to log {log}")]
     OtherLog { wanted: LogId, log: LogId },
     /// Two processes ran the same reader; this one lost.
@@ -110,6 +113,17 @@ impl Log {
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Refuses a database that holds another log.
+    pub async fn check_name(&self) -> Result<(), LogError> {
+        let question = sqlx::query_scalar("SELECT log_id FROM log_head").fetch_one(&self.pool);
+        let found: String = answered("ask for the log's name", question).await?;
+        if found == self.log_id.as_str() {
+            Ok(())
+        } else {
+            Err(LogError::Misnamed { wanted: self.log_id.clone(), found })
+        }
     }
 
     /// The last position; 0 while the log is empty.

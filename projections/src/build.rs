@@ -43,9 +43,13 @@ pub(crate) async fn build_to_heads<S: Store>(
     build_to::<S, _>(open, logs, || heads::<S>(logs), pace, stop, progress).await
 }
 
-/// Where each log ends, in the order of the logs.
+/// Where each log ends, in the order of the logs. Refuses a database that holds another log.
 pub(crate) async fn heads<S: Store>(logs: &[Log]) -> Result<Vec<Position>, ProjectionError> {
-    try_join_all(logs.iter().map(Log::head)).await.map_err(Whose(S::NAME).log())
+    let head = async |log: &Log| {
+        log.check_name().await?;
+        log.head().await
+    };
+    try_join_all(logs.iter().map(head)).await.map_err(Whose(S::NAME).log())
 }
 
 /// Folds up to a goal in each log; again, while one moves away by more than a page.

@@ -19,7 +19,7 @@ impl FromLog {
 }
 
 /// Up to where a whole generation is written, by which version of the fold, and from which events: `main:17 <event id> v1 17:123:456`,
-/// and ` eu:9 <event id> 9:12:34` more for each further log.
+/// and ` eu:9 <event id> 9:12:34` more for each further log. Where the first is not `main`, it is `v1@`: documents are named with their log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) code_version: u32,
@@ -57,13 +57,24 @@ impl Head {
         index.expect("opening a generation includes every log that is followed")
     }
 
-    pub(crate) fn has(&self, logs: &[LogId]) -> bool {
-        logs.iter().all(|log_id| self.of(log_id).is_some())
+    /// Up to where it is made from a log: before the first event of one that it does not follow.
+    pub(crate) fn position(&self, log_id: &LogId) -> Position {
+        self.of(log_id).map_or(Position::START, |from| from.checkpoint.position)
     }
 
     /// A log of which it has events, and which is not among these.
     pub(crate) fn unfollowed(&self, logs: &[LogId]) -> Option<&LogId> {
-        self.logs.iter().map(|from| &from.checkpoint.log_id).find(|log_id| !logs.contains(log_id))
+        self.begun().map(|from| &from.checkpoint.log_id).find(|log_id| !logs.contains(log_id))
+    }
+
+    /// Whether its documents are named as those of before there were several logs, which no reader looks for any more.
+    pub(crate) fn is_named_otherwise(&self) -> bool {
+        self.code_version == 0 && self.logs[0].checkpoint.log_id != LogId::default()
+    }
+
+    /// The logs that it has events of.
+    fn begun(&self) -> impl Iterator<Item = &FromLog> {
+        self.logs.iter().filter(|from| from.checkpoint.position != Position::START)
     }
 
     /// Events of all logs.
@@ -73,16 +84,19 @@ impl Head {
 
     /// Whether it has come as far as the other in each of that one's logs.
     pub(crate) fn reaches(&self, other: &Self) -> bool {
-        other.logs.iter().map(|from| &from.checkpoint).all(|wanted| {
-            let at = self.of(&wanted.log_id).map_or(Position::START, |from| from.checkpoint.position);
-            at >= wanted.position
-        })
+        other.logs.iter().all(|wanted| self.position(&wanted.checkpoint.log_id) >= wanted.checkpoint.position)
+    }
+
+    /// How many of the other's events it has.
+    pub(crate) fn toward(&self, other: &Self) -> i64 {
+        let reached = |wanted: &Checkpoint| self.position(&wanted.log_id).min(wanted.position).0;
+        other.logs.iter().map(|wanted| reached(&wanted.checkpoint)).sum()
     }
 
     /// Whether both are made from the same events.
     pub(crate) fn equals(&self, other: &Self) -> bool {
-        self.logs.len() == other.logs.len()
-            && self.logs.iter().all(|from| other.of(&from.checkpoint.log_id) == Some(from))
+        self.begun().count() == other.begun().count()
+            && self.begun().all(|from| other.of(&from.checkpoint.log_id) == Some(from))
     }
 
     /// `main:17`, or `main:17, eu:9`.
@@ -110,7 +124,8 @@ impl std::fmt::Display for Head {
                 (if number == 0 { "" } else { " " }, checkpoint.log_position(), checkpoint.event_id);
             write!(f, "{space}{at} {event_id}")?;
             if number == 0 {
-                write!(f, " v{}", self.code_version)?;
+                let scoped = if checkpoint.log_id == LogId::default() { "" } else { "@" };
+                write!(f, " v{}{scoped}", self.code_version)?;
             }
             write!(f, " {applied}")?;
         }
@@ -133,9 +148,12 @@ impl FromStr for Head {
                 Some(Checkpoint { log_id, position, event_id: event_id?.parse().ok()? })
             };
             let first = checkpoint(parts.next()?, parts.next())?;
-            let mut code_version = parts.next()?.strip_prefix('v')?.parse().ok()?;
-            // Of before anything was added up: it goes on answering, as an outdated one does, until it is built anew.
-            if parts.peek().is_none() {
+            let version = parts.next()?.strip_prefix('v')?;
+            let scoped = version.strip_suffix('@');
+            let mut code_version = scoped.unwrap_or(version).parse().ok()?;
+            // Of before anything was added up: it goes on answering, as an outdated one does, until it is built anew. Or of before there
+            // were several logs.
+            if parts.peek().is_none() || (scoped.is_none() && first.log_id != LogId::default()) {
                 code_version = 0;
             }
             let applied = parts.next().map_or(Some(Tally::default()), |applied| applied.parse().ok())?;
@@ -285,8 +303,16 @@ mod tests {
         for head in [&head, &both] {
             assert_eq!(head.to_string().parse(), Ok(head.clone()));
         }
-        let before: Head = "main:17 00000000-0000-0000-0000-000000000007 v3".parse().expect("as it was written before");
+        let written = |text: &str| text.parse::<Head>().expect("as it was written before");
+        let before = written("main:17 00000000-0000-0000-0000-000000000007 v3");
         assert_eq!((&before.logs[0].checkpoint, before.code_version), (&head.logs[0].checkpoint, 0));
+        let before = written("main:17 00000000-0000-0000-0000-000000000007 v3 17:1:17");
+        assert_eq!((before.code_version, before.is_named_otherwise()), (3, false));
+        // The documents of such a generation are named as if there were no other log.
+        let before = written("eu:17 00000000-0000-0000-0000-000000000007 v3 17:1:17");
+        assert_eq!((before.code_version, before.is_named_otherwise()), (0, true));
+        let turned = Head { logs: both.logs.iter().rev().cloned().collect(), ..both.clone() };
+        assert_eq!(turned.to_string().parse(), Ok(turned));
         let digest = Digest { count: 2, sum: u128::MAX };
         for text in ["9 2 ffffffffffffffffffffffffffffffff", "9,0,4 2 ffffffffffffffffffffffffffffffff"] {
             assert_eq!(text.parse::<ShardAt>().map(|at| at.to_string()), Ok(text.into()));
@@ -300,7 +326,7 @@ mod tests {
         let (one, mut both) = (head(), head());
         assert!(both.include(&[LogId::default(), eu()]) && !both.include(&[eu()]));
         assert!(one.reaches(&both), "nothing is wanted of the other log");
-        assert!(both.reaches(&one) && !both.equals(&one));
+        assert!(both.reaches(&one) && both.equals(&one));
         let mut turned = both.clone();
         turned.logs.reverse();
         assert!(turned.equals(&both));
@@ -308,6 +334,9 @@ mod tests {
         assert!(!one.reaches(&both) && both.reaches(&one));
         assert_eq!((both.positions(), both.events()), ("main:17, eu:4".into(), 21));
         assert_eq!(both.unfollowed(&[LogId::default()]), Some(&eu()));
+        assert_eq!((one.toward(&both), both.toward(&one)), (17, 17));
+        both.logs[1].checkpoint.position = Position::START;
+        assert!(both.equals(&one) && both.unfollowed(&[LogId::default()]).is_none(), "of eu there is nothing in it");
     }
 
     #[test]

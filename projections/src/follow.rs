@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use events::{Log, LogError, Position};
+use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, Handle, ProjectionState,
-    build::{build_to_heads, building_pace, following_pace, ids, open_construction, sweep, verified},
+    build::{build_to_heads, building_pace, following_pace, heads, ids, open_construction, sweep, verified},
     catch_up::catch_up,
     checkpoint_text::{FromLog, Head},
     failure::{ProjectionError, Remedy, Whose, chain, pause},
@@ -36,6 +37,9 @@ const COMMIT_GAP: Duration = Duration::from_millis(50);
 
 /// Somebody asked for a commit shortly before the events that he waits for came.
 const ASKED_FOR: Duration = Duration::from_secs(1);
+
+/// A question to a log, between pages of the others.
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// What a shutdown leaves for writing what is folded.
 const GRACE: Duration = Duration::from_secs(3);
@@ -123,7 +127,7 @@ impl<S: Store> Follower<S> {
             };
             let Some(generation) = contested else { return };
             let Ok(standing) = self.store.peek(generation).await else { continue };
-            let Ok(behind) = self.is_behind(&standing.head).await else { continue };
+            let behind = self.is_behind(&standing.head).await;
             still = if behind && last.as_ref() == Some(&standing) { still + 1 } else { 0 };
             last = Some(standing);
             if still >= STILL_LOOKS {
@@ -133,20 +137,17 @@ impl<S: Store> Follower<S> {
         }
     }
 
-    async fn is_behind(&self, at: &Head) -> Result<bool, LogError> {
-        for log in &self.logs {
-            let reached = at.of(log.id()).map_or(Position::START, |from| from.checkpoint.position);
-            if log.head().await? > reached {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// In a log that can be asked.
+    async fn is_behind(&self, at: &Head) -> bool {
+        let behind = self.logs.iter().map(async |log| log.head().await.is_ok_and(|head| head > at.position(log.id())));
+        join_all(behind).await.contains(&true)
     }
 
     async fn follow(&self, distrusted: Option<Generation>) -> Result<(), ProjectionError> {
         self.store.preflight().await?;
         let mut open = self.ready(distrusted).await?;
         self.moved(&open);
+        self.logs.iter().for_each(|log| self.handle.set_trouble(S::NAME, log.id(), None));
         self.handle.set_state(S::NAME, ProjectionState::Following);
         self.follow_passes(&mut open).await?;
         open.close().await
@@ -154,6 +155,7 @@ impl<S: Store> Follower<S> {
 
     /// The generation that answers, or a new one where there is none, or none that can be trusted.
     async fn ready(&self, distrusted: Option<Generation>) -> Result<S::Open, ProjectionError> {
+        let mut answers = false;
         if let Some(generation) = self.store.active().await?.filter(|active| Some(*active) != distrusted) {
             match self.store.open(generation, &ids(&self.logs), self.config.cached_documents).await {
                 Err(ProjectionError::Lost { what, .. }) => {
@@ -169,16 +171,33 @@ impl<S: Store> Follower<S> {
                         ours,
                         "a projection is built by its new version"
                     );
+                    answers = true;
                 }
                 outcome => return outcome,
             }
         }
-        self.build().await
+        // What answers has the documents of all logs, and nothing that has fewer takes its place. Where nothing answers, those that can be
+        // read are better than none: the others are followed as soon as they can be.
+        let logs = if answers { self.logs.clone() } else { self.readable().await? };
+        self.build(&logs).await
     }
 
-    async fn build(&self) -> Result<S::Open, ProjectionError> {
-        let logs = &self.logs;
-        let mut open = open_construction(&self.store, &ids(logs), self.config.cached_documents).await?;
+    async fn readable(&self) -> Result<Vec<Log>, ProjectionError> {
+        let (mut readable, mut failure) = (Vec::new(), None);
+        for log in &self.logs {
+            match heads::<S>(std::slice::from_ref(log)).await {
+                Ok(_) => readable.push(log.clone()),
+                Err(error) => {
+                    tracing::warn!(projection = S::NAME, log = %log.id(), error = chain(&error), "a log is left out for now");
+                    failure = Some(error);
+                }
+            }
+        }
+        failure.filter(|_| readable.is_empty()).map_or(Ok(readable), Err)
+    }
+
+    async fn build(&self, logs: &[Log]) -> Result<S::Open, ProjectionError> {
+        let mut open = open_construction(&self.store, &ids(&self.logs), self.config.cached_documents).await?;
         let generation = open.generation();
         let mut tell = |position: i64, target: i64| {
             self.handle.set_state(S::NAME, ProjectionState::Building { generation, position, target });
@@ -194,13 +213,6 @@ impl<S: Store> Follower<S> {
         let to = open.written().positions();
         tracing::info!(projection = S::NAME, generation, from, to, "a projection was built");
         Ok(open)
-    }
-
-    async fn catch_up_to(&self, open: &mut S::Open, log: &Log, to: Position) -> Result<(), ProjectionError> {
-        let behind = to.0 - open.folded().at(log.id()).checkpoint.position.0;
-        let far = behind > i64::from(self.config.rebuild_page_size);
-        let pace = if far { building_pace(&self.config) } else { following_pace(&self.config) };
-        catch_up(S::NAME, open, log, to, pace, &self.shutdown, &mut |open| self.moved(open)).await
     }
 
     /// Until shutdown, or until the generation cannot be written any more.
@@ -239,7 +251,7 @@ impl<S: Store> Follower<S> {
                     let signals = open.check().await?;
                     self.heed(open, signals).await?;
                     if next_look <= Instant::now() {
-                        self.verify_all(open.written(), &lanes.well(), &mut verified).await?;
+                        self.verify_all(open.written(), &mut lanes, &mut verified).await?;
                         next_look = Instant::now() + self.config.verify_interval();
                     }
                 }
@@ -247,7 +259,7 @@ impl<S: Store> Follower<S> {
         }
     }
 
-    /// What came of one log. One that cannot be read for now is left for a while, and the others are followed.
+    /// What came of one log. One that cannot be read is left, and the others are followed.
     async fn take(
         &self,
         open: &mut S::Open,
@@ -255,45 +267,92 @@ impl<S: Store> Follower<S> {
         lane: usize,
         came: Came,
     ) -> Result<(), ProjectionError> {
-        let (log, well_before) = (&self.logs[lane], lanes.all_well());
+        let log = &self.logs[lane];
+        // To have joined is no proof yet that pages can be read.
+        let joined = matches!(came, Came::Joined);
         let taken = match came {
             Came::Page(page) => self.fold(open, log, &page).await,
-            Came::Joined => match log.head().await {
-                Ok(head) => self.catch_up_to(open, log, head).await.inspect(|()| self.moved(open)),
-                Err(error) => Err(Whose(S::NAME).log()(error)),
-            },
+            Came::Joined => self.end_of(log).await.map(Some),
+            Came::Behind(to) => self.catch_up_some(open, log, to).await,
             Came::Failed(error) => Err(Whose(S::NAME).log()(error)),
-            Came::Unread if self.shutdown.is_cancelled() => Ok(()),
+            Came::Unread if self.shutdown.is_cancelled() => return Ok(()),
             Came::Unread => Err(ProjectionError::Unread { projection: S::NAME }),
         };
         match taken {
-            Ok(()) => lanes.mark_well(lane),
-            Err(error @ ProjectionError::Log { .. }) if error.remedy() == Remedy::Retry => {
-                let reason = format!("log {}: {}", log.id(), chain(&error));
-                tracing::warn!(projection = S::NAME, error = reason, "a log cannot be read and is tried again");
-                lanes.join_later(lane);
-                self.handle.set_state(S::NAME, ProjectionState::Retrying { reason });
+            Ok(behind) => {
+                lanes.catch_up(lane, behind);
+                if !joined {
+                    lanes.mark_well(lane);
+                    self.handle.set_trouble(S::NAME, log.id(), None);
+                }
+                Ok(())
             }
-            Err(error) => return Err(error),
+            Err(error) => self.left(lanes, lane, error),
         }
-        if !well_before && lanes.all_well() {
-            self.handle.set_state(S::NAME, ProjectionState::Following);
-        }
+    }
+
+    /// Of a log that cannot be read: until later, or until a person has looked. Where no log is left, the projection has failed.
+    fn left(&self, lanes: &mut Lanes, lane: usize, error: ProjectionError) -> Result<(), ProjectionError> {
+        let (log, reason) = (&self.logs[lane], chain(&error));
+        let trouble = match (&error, error.remedy()) {
+            (ProjectionError::Log { .. }, Remedy::Retry) => {
+                tracing::warn!(projection = S::NAME, log = %log.id(), error = reason, "a log is tried again");
+                lanes.join_later(lane);
+                ProjectionState::Retrying { reason }
+            }
+            (ProjectionError::Log { .. }, _) => {
+                lanes.leave(lane);
+                if lanes.all_left() {
+                    return Err(error);
+                }
+                tracing::error!(projection = S::NAME, log = %log.id(), error = reason, "a log is not followed any more");
+                ProjectionState::Stopped { reason }
+            }
+            _ => return Err(error),
+        };
+        self.handle.set_trouble(S::NAME, log.id(), Some(trouble));
         Ok(())
+    }
+
+    async fn end_of(&self, log: &Log) -> Result<Position, ProjectionError> {
+        let head = tokio::time::timeout(GLANCE, log.head()).await;
+        let late = || LogError::Postgres { doing: "read the head of the log", source: sqlx::Error::PoolTimedOut };
+        head.unwrap_or_else(|_| Err(late())).map_err(Whose(S::NAME).log())
+    }
+
+    /// Up to where there is more to catch up with; none when that was all. No more than a batch, since others wait.
+    async fn catch_up_some(
+        &self,
+        open: &mut S::Open,
+        log: &Log,
+        to: Position,
+    ) -> Result<Option<Position>, ProjectionError> {
+        let at = open.folded().at(log.id()).checkpoint.position;
+        let far = to.0 - at.0 > i64::from(self.config.rebuild_page_size);
+        let pace = if far { building_pace(&self.config) } else { following_pace(&self.config) };
+        let some = if far { to.min(Position(at.0 + i64::from(self.config.rebuild_batch))) } else { to };
+        catch_up(S::NAME, open, log, some, pace, &self.shutdown, &mut |open| self.moved(open)).await?;
+        self.moved(open);
+        Ok(Some(to).filter(|to| *to > some))
     }
 
     /// Compares with each log that is well and has moved since, what was applied of it.
     async fn verify_all(
         &self,
         at: &Head,
-        well: &[bool],
+        lanes: &mut Lanes,
         verified: &mut [Option<Position>],
     ) -> Result<(), ProjectionError> {
-        for ((log, verified), well) in self.logs.iter().zip(verified).zip(well) {
+        for (lane, well) in lanes.well().into_iter().enumerate() {
+            let log = &self.logs[lane];
             let from = at.at(log.id());
-            let moved = *verified != Some(from.checkpoint.position);
-            if moved && *well && self.verify(log, from).await? {
-                *verified = Some(from.checkpoint.position);
+            if !well || verified[lane] == Some(from.checkpoint.position) {
+                continue;
+            }
+            match self.verify(log, from).await {
+                Ok(true) => verified[lane] = Some(from.checkpoint.position),
+                Ok(false) => (),
+                Err(error) => self.left(lanes, lane, error)?,
             }
         }
         Ok(())
@@ -303,10 +362,11 @@ impl<S: Store> Follower<S> {
     async fn verify(&self, log: &Log, FromLog { checkpoint, applied }: &FromLog) -> Result<bool, ProjectionError> {
         let compared = async {
             let quick = log.unsealed(checkpoint.position).await? <= UNSEALED_MAX;
-            if quick { log.verify_applied(checkpoint, *applied).await.map(|()| true) } else { Ok(false) }
+            if quick { log.verify_applied(checkpoint, *applied).await.map(|()| Some(true)) } else { Ok(Some(false)) }
         };
-        match compared.await {
-            Ok(false) => {
+        match tokio::time::timeout(GLANCE, compared).await.unwrap_or(Ok(None)) {
+            Ok(None) => Ok(false),
+            Ok(Some(false)) => {
                 tracing::warn!(
                     projection = S::NAME,
                     log = %log.id(),
@@ -314,7 +374,7 @@ impl<S: Store> Follower<S> {
                 );
                 Ok(false)
             }
-            Ok(true) => {
+            Ok(Some(true)) => {
                 self.handle.verified(S::NAME, checkpoint.log_position());
                 Ok(true)
             }
@@ -326,13 +386,17 @@ impl<S: Store> Follower<S> {
         }
     }
 
-    async fn fold(&self, open: &mut S::Open, log: &Log, page: &EventPage) -> Result<(), ProjectionError> {
-        let Some(first) = page.events.first() else { return Ok(()) };
+    /// Up to where there is something to catch up with first: where pages are missing before this one, it is read again.
+    async fn fold(&self, open: &mut S::Open, log: &Log, page: &EventPage) -> Result<Option<Position>, ProjectionError> {
+        let (Some(first), Some(last)) = (page.events.first(), page.events.last()) else { return Ok(None) };
         if first.position > open.folded().at(log.id()).checkpoint.position.next() {
-            self.catch_up_to(open, log, Position(first.position.0 - 1)).await?;
+            return Ok(Some(last.position));
         }
         open.fold(page).await?;
-        if S::AT_ONCE { self.write(open).await } else { Ok(()) }
+        if S::AT_ONCE {
+            self.write(open).await?;
+        }
+        Ok(None)
     }
 
     async fn write(&self, open: &mut S::Open) -> Result<(), ProjectionError> {

@@ -42,6 +42,8 @@ struct Seen {
     generation: Option<u32>,
     verified: Positions,
     state: ProjectionState,
+    /// The logs that cannot be followed, while others can.
+    troubles: BTreeMap<LogId, ProjectionState>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -49,7 +51,7 @@ struct Seen {
 pub enum ProjectionState {
     /// No projector in this process, or it has not looked yet.
     Unknown,
-    /// Building a generation from the start; the one before, if there is one, goes on answering.
+    /// Building a generation from the start; the one before, if there is one, goes on answering. Both are counts of events, over all logs.
     Building { generation: u32, position: i64, target: i64 },
     /// Follows the log.
     Following,
@@ -59,6 +61,13 @@ pub enum ProjectionState {
     Retrying { reason: String },
     /// Needs a person.
     Stopped { reason: String },
+}
+
+impl ProjectionState {
+    /// Whether it needs a person.
+    fn is_stopped(&self) -> bool {
+        matches!(self, Self::Stopped { .. })
+    }
 }
 
 /// How one projection stands.
@@ -117,7 +126,12 @@ impl Default for Handle {
     fn default() -> Self {
         let cells = [(); PROJECTIONS.len()].map(|()| Cell {
             progress: watch::Sender::default(),
-            seen: Mutex::new(Seen { generation: None, verified: Positions::new(), state: ProjectionState::Unknown }),
+            seen: Mutex::new(Seen {
+                generation: None,
+                verified: Positions::new(),
+                state: ProjectionState::Unknown,
+                troubles: BTreeMap::new(),
+            }),
             commit_wanted: Notify::new(),
         });
         Self(Arc::new(Shared { cells, heads: Mutex::default() }))
@@ -149,15 +163,29 @@ impl Handle {
                     let lag_events = (head.0 - position).max(0);
                     LogGauge { log_id: log_id.clone(), position, verified_position, lag_events }
                 });
-                let healthy = !matches!(seen.state, ProjectionState::Stopped { .. });
+                let healthy =
+                    !std::iter::once(&seen.state).chain(seen.troubles.values()).any(ProjectionState::is_stopped);
                 Gauge { name, logs: logs.collect(), healthy }
             })
             .collect()
     }
 
+    /// Of the projection as a whole: it follows while it follows one of its logs.
     #[must_use]
     pub fn state(&self, projection: &str) -> ProjectionState {
-        self.seen(projection).state
+        let Seen { state, mut troubles, .. } = self.seen(projection);
+        let logs = self.heads().len();
+        if state == ProjectionState::Following && troubles.len() == logs {
+            return troubles.pop_first().map_or(state, |(_, trouble)| trouble);
+        }
+        state
+    }
+
+    /// How it stands with one of its logs.
+    #[must_use]
+    pub(crate) fn state_in(&self, projection: &str, log_id: &LogId) -> ProjectionState {
+        let Seen { state, mut troubles, .. } = self.seen(projection);
+        if state == ProjectionState::Following { troubles.remove(log_id).unwrap_or(state) } else { state }
     }
 
     /// The generation that this process writes; none before it has opened one.
@@ -185,6 +213,14 @@ impl Handle {
 
     pub(crate) fn set_state(&self, projection: &str, state: ProjectionState) {
         self.see(projection, |seen| seen.state = state);
+    }
+
+    /// That a log cannot be followed; none: it can, again.
+    pub(crate) fn set_trouble(&self, projection: &str, log_id: &LogId, trouble: Option<ProjectionState>) {
+        self.see(projection, |seen| match trouble {
+            Some(trouble) => drop(seen.troubles.insert(log_id.clone(), trouble)),
+            None => drop(seen.troubles.remove(log_id)),
+        });
     }
 
     /// The log is known to reach up to here.

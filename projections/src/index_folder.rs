@@ -6,9 +6,12 @@ use std::{
     time::Duration,
 };
 
-use tantivy::schema::{BytesOptions, Field, Schema};
+use tantivy::schema::{BytesOptions, Field, Schema, SchemaBuilder};
 
 use crate::{model::SearchModel, names::Generation, search::query::raw};
+
+pub(crate) const ID: &str = "_id";
+pub(crate) const DOCUMENT: &str = "_document";
 
 #[derive(Debug, Clone)]
 pub(crate) struct IndexFolder {
@@ -156,7 +159,7 @@ impl IndexFolder {
     }
 }
 
-/// A model's fields, and the two that the engine adds.
+/// A model's fields, and the three that the engine adds.
 pub(crate) struct IndexSchema<M: SearchModel> {
     pub(crate) schema: Schema,
     pub(crate) fields: M::Fields,
@@ -170,12 +173,23 @@ pub(crate) struct IndexSchema<M: SearchModel> {
 
 impl<M: SearchModel> IndexSchema<M> {
     pub(crate) fn new() -> Self {
-        let mut builder = Schema::builder();
-        let id = builder.add_text_field("_id", raw());
+        let (mut builder, id, document, fields) = Self::before_logs();
         let log = builder.add_text_field("_log", raw());
-        let document = builder.add_bytes_field("_document", BytesOptions::default().set_stored());
-        let fields = M::declare(&mut builder);
         Self { schema: builder.build(), fields, id, log, document }
+    }
+
+    /// Whether an index of this schema can be searched: it is this one, or lacks the log alone, as those do that were built when there
+    /// was one. Such an index is searched as a whole.
+    pub(crate) fn reads(&self, found: &Schema) -> bool {
+        *found == self.schema || *found == Self::before_logs().0.build()
+    }
+
+    pub(crate) fn before_logs() -> (SchemaBuilder, Field, Field, M::Fields) {
+        let mut builder = Schema::builder();
+        let id = builder.add_text_field(ID, raw());
+        let document = builder.add_bytes_field(DOCUMENT, BytesOptions::default().set_stored());
+        let fields = M::declare(&mut builder);
+        (builder, id, document, fields)
     }
 }
 

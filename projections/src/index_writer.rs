@@ -15,7 +15,7 @@ use crate::{
     cache::Cache,
     checkpoint_text::{CommitPayload, Digest, Head},
     failure::{ProjectionError, Whose},
-    index_folder::IndexSchema,
+    index_folder::{DOCUMENT, ID, IndexSchema},
     model::{Place, SearchModel},
     names::{Generation, scoped},
     search::query,
@@ -222,14 +222,15 @@ pub(crate) fn contents<M: SearchModel>(
     generation: Generation,
 ) -> Result<HashMap<String, u128>, ProjectionError> {
     let errors = Errors { generation, model: M::NAME };
-    let schema = IndexSchema::<M>::new();
     let read = || {
         let index = Index::open_in_dir(folder)?;
         let reader: IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
         let searcher = reader.searcher();
+        // As this index has it: that of another version may have other fields.
+        let json_field = index.schema().get_field(DOCUMENT)?;
         let mut contents = HashMap::new();
         for segment in searcher.segment_readers() {
-            let id = segment.fast_fields().str("_id")?;
+            let id = segment.fast_fields().str(ID)?;
             let store = segment.get_store_reader(1)?;
             for doc in segment.doc_ids_alive() {
                 let mut name = String::new();
@@ -239,7 +240,7 @@ pub(crate) fn contents<M: SearchModel>(
                     column.ord_to_str(ord, &mut name)?;
                 }
                 let document: TantivyDocument = store.get(doc)?;
-                let json = document.get_first(schema.document).and_then(|value| value.as_bytes()).unwrap_or_default();
+                let json = document.get_first(json_field).and_then(|value| value.as_bytes()).unwrap_or_default();
                 let hash = hash_document(&name, json);
                 contents.insert(name, hash);
             }
@@ -303,5 +304,27 @@ impl Errors {
 
     fn fenced(&self, expected: &Head, found: &Head) -> ProjectionError {
         Whose(self.model).fenced(expected.to_string(), found.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::OrderIndex;
+
+    #[test]
+    fn an_index_of_before_there_were_several_logs_is_read_and_compared_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let before = IndexSchema::<OrderIndex>::before_logs().0.build();
+        let index = Index::create_in_dir(folder.path(), before.clone()).expect("an empty folder");
+        assert!(IndexSchema::<OrderIndex>::new().reads(&before));
+        let mut writer: IndexWriter = index.writer_with_num_threads(1, 20_000_000).expect("memory");
+        let mut document = TantivyDocument::default();
+        document.add_text(before.get_field(ID).expect("it has names"), "o1");
+        document.add_bytes(before.get_field(DOCUMENT).expect("it has documents"), b"{}");
+        writer.add_document(document).expect("memory");
+        writer.commit().expect("the folder can be written");
+        let found = contents::<OrderIndex>(folder.path(), 1).expect("it can be read");
+        assert_eq!(found, HashMap::from([("o1".to_owned(), hash_document("o1", b"{}"))]));
     }
 }

@@ -40,7 +40,7 @@ pub enum Place<'a> {
     Member { list: &'a str, member: Cow<'a, str> },
 }
 
-/// A read model that lies in a search index. The engine adds a field for the key and one for the document itself, so that the fold
+/// A read model that lies in a search index. The engine adds a field for the key, one for the log, and one for the document itself, so that the fold
 /// can go on from what is in the index.
 pub trait SearchModel: ReadModel {
     /// The handles of the model's own fields.

@@ -57,6 +57,16 @@ impl Pass {
 #[derive(Debug)]
 pub(crate) struct PassEnd(mpsc::Receiver<Join>);
 
+#[cfg(test)]
+impl PassEnd {
+    /// Plays the pass for whoever joins next.
+    pub(crate) async fn let_in(&mut self) -> mpsc::Sender<EventPage> {
+        let Join { pages, joined } = self.0.recv().await.expect("somebody joins");
+        joined.send(Ok(())).expect("somebody waits");
+        pages
+    }
+}
+
 pub(crate) async fn run(
     mut door: PassEnd,
     log: Log,
@@ -92,6 +102,7 @@ pub(crate) async fn run(
 }
 
 async fn open(log: &Log, wake: &Wake, page_size: u32) -> Result<Tail, LogError> {
+    log.check_name().await?;
     Tail::open(log.clone(), log.head_checkpoint().await?, wake, page_size).await
 }
 

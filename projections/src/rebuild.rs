@@ -207,9 +207,8 @@ impl<S: Store> Rebuild<'_, S> {
             Err(ProjectionError::Lost { .. }) => Ok(heads),
             Ok(live) if live.head.code_version == S::VERSION => Ok(heads),
             Ok(live) => {
-                let reached =
-                    |log: &Log| live.head.of(log.id()).map_or(Position::START, |from| from.checkpoint.position);
-                Ok(self.logs.iter().zip(heads).map(|(log, head)| head.min(reached(log))).collect())
+                let within = |(log, head): (&Log, Position)| head.min(live.head.position(log.id()));
+                Ok(self.logs.iter().zip(heads).map(within).collect())
             }
             Err(error) => Err(error),
         }
@@ -299,15 +298,15 @@ impl<S: Store> Rebuild<'_, S> {
                 Err(ProjectionError::Lost { .. }) => return Ok(false),
                 outcome => outcome?,
             };
-            let logs = ids(self.logs);
-            if let Some(log_id) = standing.head.unfollowed(&logs) {
+            if let Some(log_id) = standing.head.unfollowed(&ids(self.logs)) {
                 return self.incomparable(Whose(S::NAME).unfollowed(live, log_id));
             }
-            if standing.whole && standing.head.has(&logs) && standing.head.reaches(wanted) {
+            if standing.whole && standing.head.reaches(wanted) {
                 return Ok(true);
             }
-            unmoved = if last.as_ref() == Some(&standing) { unmoved + 1 } else { 0 };
-            last = Some(standing);
+            let toward = standing.head.toward(wanted);
+            unmoved = if last == Some(toward) { unmoved + 1 } else { 0 };
+            last = Some(toward);
             if unmoved >= UNMOVED_LOOKS {
                 match self.bring_forward(live, wanted).await {
                     // A projector is there after all.
@@ -344,7 +343,7 @@ impl<S: Store> Rebuild<'_, S> {
 
     async fn catch_up(&self, open: &mut S::Open, to: &Head) -> Result<(), ProjectionError> {
         for log in self.logs {
-            let to = to.at(log.id()).checkpoint.position;
+            let to = to.position(log.id());
             catch_up(S::NAME, open, log, to, self.pace(), self.stop, &mut |_| ()).await?;
         }
         Ok(())

@@ -283,7 +283,8 @@ impl Views {
 
 fn whole_head(names: &Names, head: Option<String>) -> Result<Head, ReadError> {
     let head = head.ok_or(ReadError::NotBuilt { model: names.model() })?;
-    head.parse().map_err(|error| unreadable(names.model(), error))
+    let head: Head = head.parse().map_err(|error| unreadable(names.model(), error))?;
+    if head.is_named_otherwise() { Err(ReadError::NotBuilt { model: names.model() }) } else { Ok(head) }
 }
 
 fn decode<D: DeserializeOwned>(model: &'static str, json: &[u8]) -> Result<D, ReadError> {

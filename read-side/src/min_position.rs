@@ -1,6 +1,6 @@
 //! Reading one's own write: an answer that does not reflect the wanted position is waited for, within the client's budget.
 
-use events::LogPosition;
+use events::{LogId, LogPosition};
 use http_api::MinPosition;
 use projections::{Indexes, Read, ReadError, SearchIndex, View, Views};
 use tokio::time::{Instant, timeout_at};
@@ -75,6 +75,11 @@ impl ReadSide {
         let _turn = turn.expect("the semaphore is never closed");
         search().await
     }
+}
+
+/// What a cursor is sealed for: a list of one log. That of `main` has the name that it had when there was no other.
+pub(crate) fn list_in(min: &MinPosition, list: String) -> String {
+    if min.log == LogId::default() { list } else { format!("{}@{list}", min.log) }
 }
 
 fn too_many() -> ReadError {

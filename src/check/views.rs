@@ -191,9 +191,8 @@ async fn lying(redis: &mut MultiplexedConnection, at: &ViewsAt, model: &Model) -
         let Some(generation) = active else { return Ok(None) };
         let head_key = format!("{namespace}:{{{name}:g{generation}}}:head");
         let before: Option<String> = redis.get(&head_key).await?;
-        let Some((number, position)) = before.as_deref().and_then(|head| place_in(head, &at.log_id)) else {
-            return Ok(None);
-        };
+        let Some(before) = before else { continue };
+        let Some((number, position)) = place_in(&before, &at.log_id) else { return Ok(None) };
         let (mut documents, mut members, mut furthest) = (Facts::new(), BTreeSet::new(), 0);
         for shard in 0..SHARDS {
             let tag = format!("{namespace}:{{{name}:g{generation}:{shard:02}}}");
@@ -211,7 +210,8 @@ async fn lying(redis: &mut MultiplexedConnection, at: &ViewsAt, model: &Model) -
             members.extend(listed.iter().filter_map(|member| at.own(member)).map(without_time));
         }
         let after: Option<String> = redis.get(&head_key).await?;
-        if before == after && furthest <= position {
+        let after = after.as_deref().and_then(|head| place_in(head, &at.log_id));
+        if after == Some((number, position)) && furthest <= position {
             return Ok(Some(Lying { position, documents, members }));
         }
     }

@@ -279,7 +279,7 @@ impl<M: SearchModel> Open<M> {
         let schema = IndexSchema::<M>::new();
         let stamp = stamp(&path.join("meta.json"));
         let index = Index::open_in_dir(&path).map_err(lost::<M>)?;
-        if index.schema() != schema.schema {
+        if !schema.reads(&index.schema()) {
             return Err(ReadError::NotBuilt { model: M::NAME });
         }
         query::register(&index);
@@ -323,7 +323,8 @@ fn stamp(meta: &Path) -> Option<Stamp> {
 fn head<M: SearchModel>(index: &Index) -> Result<Head, ReadError> {
     let payload = index.load_metas().map_err(lost::<M>)?.payload.ok_or(ReadError::NotBuilt { model: M::NAME })?;
     let head = payload.parse::<crate::checkpoint_text::CommitPayload>();
-    Ok(head.map_err(|error| ReadError::Unreadable { model: M::NAME, source: error.into() })?.head)
+    let head = head.map_err(|error| ReadError::Unreadable { model: M::NAME, source: error.into() })?.head;
+    if head.is_named_otherwise() { Err(ReadError::NotBuilt { model: M::NAME }) } else { Ok(head) }
 }
 
 fn position<M: SearchModel>(head: &Head, log_id: &LogId) -> Result<LogPosition, ReadError> {

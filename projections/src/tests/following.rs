@@ -248,7 +248,7 @@ async fn how_all_stand_is_told_without_a_projector_in_the_process() {
     projector.reaches(&position).await;
     projector.stop().await;
     shop.append(life::completed(2)).await;
-    let statuses = crate::statuses(&shop.views(), &shop.indexes(), &shop.logs(), None).await.expect("the log answers");
+    let statuses = crate::statuses(&shop.views(), &shop.indexes(), &shop.logs(), None).await;
     assert_eq!(statuses.len(), crate::PROJECTIONS.len());
     for status in statuses {
         assert_eq!((status.position, status.lag_events), (Some(position.to_string()), Some(33)), "{}", status.name);

@@ -43,7 +43,7 @@ fn age_index(shop: &Shop) {
 }
 
 /// Makes the first generation of the order view one of the release before.
-async fn age(shop: &Shop) {
+pub(super) async fn age(shop: &Shop) {
     let head = "test:{order-view:g1}:head";
     let redis::Value::BulkString(text) = shop.redis(&["GET", head]).await else { panic!("there is a head") };
     let older = String::from_utf8(text).expect("text").replace(" v1", " v0");

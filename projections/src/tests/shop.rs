@@ -80,10 +80,7 @@ impl Shop {
 
     /// An event of a type that only a later release knows.
     pub(super) async fn append_unreadable(&mut self) {
-        let sql = "SELECT last_position FROM append_events(0, '{order-x}', '{1}', '{0}', '{1}', '{1}', '{order-x}', '{1}', $1, \
-                   '{OrderTeleported}', '{1}', '{\"{}\"}', '{\"{}\"}', '{}', '{}', '{}', '{}')";
-        let written = sqlx::query_scalar::<_, i64>(sql).bind(vec![SystemIds.next()]).fetch_one(self.log.pool()).await;
-        self.wake.committed(Position(written.expect("well formed") + 1));
+        append_unreadable(self.log.pool(), &self.wake).await;
     }
 
     pub(super) fn logs(&self) -> Vec<Log> {
@@ -156,9 +153,20 @@ impl Branch {
         LogPosition::new(self.log.id().clone(), position)
     }
 
+    pub(super) async fn append_unreadable(&mut self) {
+        append_unreadable(self.log.pool(), &self.wake).await;
+    }
+
     pub(super) fn followed(&self) -> Followed {
         Followed { log: self.log.clone(), wake: self.wake.clone() }
     }
+}
+
+async fn append_unreadable(pool: &PgPool, wake: &Wake) {
+    let sql = "SELECT last_position FROM append_events(0, '{order-x}', '{1}', '{0}', '{1}', '{1}', '{order-x}', '{1}', $1, \
+               '{OrderTeleported}', '{1}', '{\"{}\"}', '{\"{}\"}', '{}', '{}', '{}', '{}')";
+    let written = sqlx::query_scalar::<_, i64>(sql).bind(vec![SystemIds.next()]).fetch_one(pool).await;
+    wake.committed(Position(written.expect("well formed") + 1));
 }
 
 async fn database() -> TestDatabase {

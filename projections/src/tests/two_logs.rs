@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use events::{LogId, LogPosition};
+use events::{Log, LogId, LogPosition};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     eventually::eventually,
     life,
+    rebuilding::age,
     shop::{Branch, Projector, Shop},
 };
 use crate::{
-    Certificate, OrderView, ProjectionError, ProjectionState, ReadError, RebuildOptions, View,
+    Certificate, Followed, OrderView, ProjectionError, ProjectionState, ReadError, RebuildOptions, View,
     redis_views::RedisViews,
     search::{OrderSearch, ProductSearch},
     store::Store,
@@ -99,7 +100,7 @@ async fn a_rebuild_from_two_logs_equals_what_was_followed() {
         let heads = (shop.log.head().await.expect("there"), eu.log.head().await.expect("there"));
         assert_eq!(certificate.to, format!("main:{}, eu:{}", heads.0, heads.1));
     }
-    let statuses = crate::statuses(&projector.views, &projector.indexes, &logs, None).await.expect("both answer");
+    let statuses = crate::statuses(&projector.views, &projector.indexes, &logs, None).await;
     let at = |log: &str| statuses.iter().filter(|line| line.log == log && line.lag_events == Some(0)).count();
     assert_eq!((at("main"), at("eu"), statuses.len()), (6, 6, 12), "{statuses:?}");
     projector.stop().await;
@@ -112,12 +113,15 @@ async fn a_log_that_cannot_be_read_keeps_no_other_waiting() {
     projector.reaches(&here).await;
     projector.reaches(&there).await;
     eu.postgres.go_away();
-    let retrying = async || match projector.handle.state("order-view") {
+    let (ours, theirs) = (main(), eu.log.id().clone());
+    let retrying = async || match projector.handle.state_in("order-view", &theirs) {
         ProjectionState::Retrying { reason } => Some(reason),
         _ => None,
     };
-    let reason = eventually("it says which log it cannot read", retrying).await;
-    assert!(reason.starts_with("log eu: "), "{reason}");
+    eventually("it says which log it cannot read", retrying).await;
+    for state in [projector.handle.state_in("order-view", &ours), projector.handle.state("order-view")] {
+        assert_eq!(state, ProjectionState::Following);
+    }
     let here = shop.append(vec![life::place(31)]).await;
     projector.reaches(&here).await;
     let late = LogPosition::new(eu.log.id().clone(), events::Position(there.position.0 + 1));
@@ -127,9 +131,84 @@ async fn a_log_that_cannot_be_read_keeps_no_other_waiting() {
     let appended = eventually("Postgres answers again", async || eu.log.head().await.ok()).await;
     assert_eq!(appended, there.position);
     projector.reaches(&eu.append(vec![life::place(41)]).await).await;
-    let following = async || (projector.handle.state("order-view") == ProjectionState::Following).then_some(());
-    eventually("all is well again", following).await;
+    eventually("all is well again", async || follows(&projector, &theirs)).await;
     projector.stop().await;
+}
+
+fn follows(projector: &Projector, log_id: &LogId) -> Option<()> {
+    (projector.handle.state_in("order-view", log_id) == ProjectionState::Following).then_some(())
+}
+
+#[tokio::test]
+async fn a_log_that_needs_a_person_keeps_no_other_waiting() {
+    let (mut shop, mut eu, here, there) = two_shops().await;
+    let projector = both(&shop, &eu).await;
+    projector.reaches(&here).await;
+    projector.reaches(&there).await;
+    eu.append_unreadable().await;
+    let stopped = async || match projector.handle.state_in("order-view", eu.log.id()) {
+        ProjectionState::Stopped { reason } => Some(reason),
+        _ => None,
+    };
+    let reason = eventually("it stops before what it cannot read", stopped).await;
+    assert!(reason.contains("OrderTeleported"), "{reason}");
+    let gauges = projector.handle.gauges();
+    assert!(gauges.iter().any(|gauge| gauge.name == "order-view" && !gauge.healthy), "{gauges:?}");
+    let here = shop.append(vec![life::place(31)]).await;
+    projector.reaches(&here).await;
+    assert_eq!(projector.views.of(eu.log.id()).position(View::Order).await.expect("built"), there);
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn where_nothing_answers_yet_the_logs_that_can_be_read_are_enough() {
+    let (shop, mut eu, here, there) = two_shops().await;
+    eu.postgres.go_away();
+    let projector = both(&shop, &eu).await;
+    projector.reaches(&here).await;
+    eu.postgres.come_back();
+    projector.reaches(&there).await;
+    projector.reaches(&eu.append(vec![life::place(41)]).await).await;
+    projector.stop().await;
+    // What answers has both: a new version of it waits until it has them, too.
+    age(&shop).await;
+    eu.postgres.go_away();
+    let projector = both(&shop, &eu).await;
+    let waits = async || match projector.handle.state("order-view") {
+        ProjectionState::Retrying { .. } => Some(()),
+        _ => None,
+    };
+    eventually("it waits for the other log", waits).await;
+    let theirs = projector.views.of(eu.log.id());
+    assert!(theirs.order(life::order_id(21)).await.expect("it answers").value.is_some());
+    eu.postgres.come_back();
+    eventually("it is built anew", async || follows(&projector, eu.log.id())).await;
+    assert!(theirs.order(life::order_id(21)).await.expect("it answers").value.is_some());
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_nothing_was_read_of_is_forgotten_again() {
+    let (shop, eu, here, there) = two_shops().await;
+    // Of a database that calls its log eu.
+    let log = Log::new(eu.log.pool().clone(), "west".parse().expect("a name"));
+    let west = Followed { log, wake: eu.wake.clone() };
+    let projector = shop.projector_on(vec![shop.followed(), west.clone()]);
+    projector.reaches(&here).await;
+    let stopped = async || match projector.handle.state_in("order-view", west.log.id()) {
+        ProjectionState::Stopped { reason } => Some(reason),
+        _ => None,
+    };
+    let reason = eventually("it reads nothing of another log", stopped).await;
+    assert!(reason.contains("the database holds the log eu, and not west"), "{reason}");
+    let west = projector.views.of(west.log.id());
+    assert_eq!(west.order(life::order_id(21)).await.expect("built").value, None);
+    projector.stop().await;
+    let projector = both(&shop, &eu).await;
+    projector.reaches(&there).await;
+    assert_eq!(follows(&projector, &main()), Some(()));
+    projector.stop().await;
+    assert!(rebuilt(&shop, &[shop.log.clone(), eu.log.clone()], false).await.expect("equal").equal);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use utoipa::IntoParams;
 use crate::{
     ReadSide,
     answer::Answer,
+    min_position::list_in,
     paging::{ListPage, PAGE_DEFAULT, PAGE_MAX},
     refusal::refusal,
 };
@@ -47,7 +48,7 @@ pub(crate) async fn customer_orders(
     Query(query): Query<PageQuery>,
     min: MinPosition,
 ) -> Result<Answer<Json<ListPage<OrderSummary>>>, Problem> {
-    let list = format!("customer-orders\0{}\0{id}", min.log);
+    let list = list_in(&min, format!("customer-orders\0{id}"));
     let after = app.cursors.open_any(&list, query.cursor.as_deref())?;
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     let views = app.views(&min);

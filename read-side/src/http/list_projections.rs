@@ -35,7 +35,7 @@ pub(crate) async fn list_projections(State(app): State<ReadSide>) -> Result<Answ
     let unavailable = || Problem::unavailable(Code::LogUnavailable, RETRY_AFTER);
     let asked = async {
         let head = log.head().await?;
-        let items = statuses(&parts.views, &parts.search, &parts.logs, parts.handle.as_ref()).await?;
+        let items = statuses(&parts.views, &parts.search, &parts.logs, parts.handle.as_ref()).await;
         Ok::<_, events::LogError>(Answer::json(Projections { items }, LogPosition::new(log.id().clone(), head)))
     };
     let answered = tokio::time::timeout(TIME_MAX, asked).await.map_err(|late| unavailable().caused_by(&late))?;

@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     Config, Parts, ReadSide,
-    staleness::{self, LogReached},
+    staleness::{self, LogsReached},
 };
 
 /// Every query, with its description; the binary merges it with the commands and puts the standard layers round both.
@@ -27,7 +27,7 @@ use crate::{
 /// Begins to watch whether the log answers, on `parts.tasks`: call it inside the runtime.
 #[must_use]
 pub fn router(config: &Config, parts: Parts) -> OpenApiRouter {
-    let reached = LogReached::watch(&parts);
+    let reached = LogsReached::watch(&parts);
     routes().with_state(ReadSide::new(config, parts)).layer(from_fn_with_state(reached, staleness::mark))
 }
 

@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     ReadSide,
     answer::Answer,
+    min_position::list_in,
     paging::{HITS_DEFAULT, HITS_MAX},
     refusal::search_refusal,
 };
@@ -126,7 +127,7 @@ pub(crate) async fn search_orders(
 ) -> Result<Answer<Json<FoundOrders>>, Problem> {
     let (limit, cursor) = (query.limit.unwrap_or(HITS_DEFAULT), query.cursor.clone());
     let search = OrderSearch::from(query);
-    let list = format!("orders\0{}\0{search:?}", min.log);
+    let list = list_in(&min, format!("orders\0{search:?}"));
     let search = OrderSearch { after: app.cursors.open_any(&list, cursor.as_deref())?, limit, ..search };
     let index = app.indexes(&min);
     let found = app.search(SearchIndex::Orders, &min, || index.search_orders(search.clone())).await;

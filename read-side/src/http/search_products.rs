@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     ReadSide,
     answer::Answer,
+    min_position::list_in,
     paging::{HITS_DEFAULT, HITS_MAX},
     refusal::search_refusal,
 };
@@ -104,7 +105,7 @@ pub(crate) async fn search_products(
 ) -> Result<Answer<Json<FoundProducts>>, Problem> {
     let (limit, cursor) = (query.limit.unwrap_or(HITS_DEFAULT), query.cursor.clone());
     let search = ProductSearch::from(query);
-    let list = format!("products\0{}\0{search:?}", min.log);
+    let list = list_in(&min, format!("products\0{search:?}"));
     let search = ProductSearch { after: app.cursors.open_any(&list, cursor.as_deref())?, limit, ..search };
     let index = app.indexes(&min);
     let found = app.search(SearchIndex::Products, &min, || index.search_products(search.clone())).await;
