@@ -17,10 +17,10 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 pub const POSITION: HeaderName = HeaderName::from_static("waybill-position");
 /// What a query's answer must reflect at least.
 pub const MIN_POSITION: HeaderName = HeaderName::from_static("waybill-min-position");
-/// The log that a query is about.
-const LOG: HeaderName = HeaderName::from_static("waybill-log");
 /// How long a query may wait for that.
 pub const WAIT_MS: HeaderName = HeaderName::from_static("waybill-wait-ms");
+/// The log that a request is about.
+const LOG: HeaderName = HeaderName::from_static("waybill-log");
 /// Names what is answered by a substitute: `order-view`.
 pub const DEGRADED: HeaderName = HeaderName::from_static("waybill-degraded");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -75,11 +75,11 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     }
 }
 
-/// The logs that queries can be about; the first is the service's own, which is meant where none is named.
+/// The logs that a request can be about; the first is the service's own, which is meant where none is named.
 #[derive(Debug, Clone)]
-pub struct ReadLogs(pub Arc<[LogId]>);
+pub struct ServedLogs(pub Arc<[LogId]>);
 
-impl ReadLogs {
+impl ServedLogs {
     fn own(&self) -> &LogId {
         &self.0[0]
     }
@@ -89,11 +89,11 @@ impl ReadLogs {
             return Ok(log_id);
         }
         let known = self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        Err(Problem::malformed_header(header, &format!("log {log_id} is not read here: {known}")))
+        Err(Problem::malformed_header(header, &format!("log {log_id} is not served here: {known}")))
     }
 }
 
-/// Which of the logs a query is about.
+/// Which of the logs a request is about.
 #[derive(Debug, Clone, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct OfLog {
@@ -104,17 +104,17 @@ pub struct OfLog {
 
 impl<S: Sync> FromRequestParts<S> for OfLog
 where
-    ReadLogs: FromRef<S>,
+    ServedLogs: FromRef<S>,
 {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let logs = ReadLogs::from_ref(state);
+        let logs = ServedLogs::from_ref(state);
         Ok(Self { log: named_log(parts, &logs)?.unwrap_or_else(|| logs.own().clone()) })
     }
 }
 
-fn named_log(parts: &Parts, logs: &ReadLogs) -> Result<Option<LogId>, Problem> {
+fn named_log(parts: &Parts, logs: &ServedLogs) -> Result<Option<LogId>, Problem> {
     let Some(text) = once(parts, &LOG)? else { return Ok(None) };
     let named = text.parse().map_err(|_| Problem::malformed_header("Waybill-Log", "write the name of a log: main"))?;
     logs.known("Waybill-Log", named).map(Some)
@@ -129,7 +129,7 @@ pub struct MinPosition {
     #[param(rename = "Waybill-Log", value_type = Option<String>, example = "main")]
     pub log: LogId,
     /// The answer must reflect this position at least: take it from `Waybill-Position` of your command's answer. A bare
-    /// number is a position of the log that is served.
+    /// number is a position of the log that the query is about.
     #[param(rename = "Waybill-Min-Position", value_type = Option<String>, example = "main:1234")]
     pub wanted: Option<LogPosition>,
     /// How long to wait for that, in milliseconds; then 504.
@@ -137,15 +137,15 @@ pub struct MinPosition {
     pub budget: Duration,
 }
 
-/// The state knows which logs are read.
+/// The state knows which logs are served.
 impl<S: Sync> FromRequestParts<S> for MinPosition
 where
-    ReadLogs: FromRef<S>,
+    ServedLogs: FromRef<S>,
 {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let logs = ReadLogs::from_ref(state);
+        let logs = ServedLogs::from_ref(state);
         let named = named_log(parts, &logs)?;
         let bad_position = |detail: String| Problem::malformed_header("Waybill-Min-Position", &detail);
         let wanted = once(parts, &MIN_POSITION)?
@@ -221,14 +221,14 @@ mod tests {
     use super::*;
 
     /// Of a service whose own log is eu, and that reads main as well.
-    async fn read<T: FromRequestParts<ReadLogs>>(headers: &[(&str, &str)]) -> Result<T, T::Rejection> {
+    async fn read<T: FromRequestParts<ServedLogs>>(headers: &[(&str, &str)]) -> Result<T, T::Rejection> {
         let mut request = Request::builder();
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).expect("well-formed headers").into_parts();
         let logs = ["eu", "main"].map(|name| name.parse().expect("a log id"));
-        T::from_request_parts(&mut parts, &ReadLogs(logs.into())).await
+        T::from_request_parts(&mut parts, &ServedLogs(logs.into())).await
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ pub use etag::{ETag, IfMatch, IfNoneMatch};
 pub use extract::{HashedJson, Json, Path, Query, RawBody, decode};
 pub use headers::{
     ActorHeader, DEGRADED, IDEMPOTENCY_KEY, IdempotencyKey, MIN_POSITION, MinPosition, OfLog, POSITION, REQUEST_ID,
-    ReadLogs, Traceparent, WAIT_MS, position_header,
+    ServedLogs, Traceparent, WAIT_MS, position_header,
 };
 pub use health::{ReadinessCheck, health};
 pub use layers::{Limits, with_standard_layers};

@@ -86,6 +86,9 @@ async fn one_service_answers_for_two_logs_and_keeps_them_apart() {
         replayed.text
     );
     let unknown = of_log(&shop, ORDERS_OF_ONE_CUSTOMER, "west").await.expect(400);
+    let elsewhere = shop.client.request(Method::POST, "/v1/orders").header("Waybill-Log", "south");
+    let elsewhere = send(elsewhere.header("Idempotency-Key", "elsewhere").json(&wish().body())).await;
+    assert_eq!(elsewhere.expect("an answer").expect(400).code(), "malformed-header", "it is not placed here instead");
     assert!(unknown.code() == "malformed-header" && unknown.text.contains("main, south"), "{}", unknown.text);
 
     // A cursor leads on in its own log alone.

@@ -13,7 +13,7 @@ mod search_products;
 use std::sync::Arc;
 
 use axum::{extract::FromRef, middleware::from_fn_with_state};
-use http_api::ReadLogs;
+use http_api::ServedLogs;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -38,7 +38,7 @@ pub fn description() -> OpenApi {
 }
 
 /// What queries can be about.
-impl FromRef<ReadSide> for ReadLogs {
+impl FromRef<ReadSide> for ServedLogs {
     fn from_ref(app: &ReadSide) -> Self {
         Self(Arc::clone(&app.log_ids))
     }

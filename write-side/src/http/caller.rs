@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 
 use axum::{
-    extract::{FromRequestParts, MatchedPath},
+    extract::{FromRef, FromRequestParts, MatchedPath},
     http::request::Parts,
 };
 use chrono::{DateTime, Utc};
 use events::{Actor, CommandId, Tenant};
-use http_api::{ActorHeader, IdempotencyKey, Problem, Traceparent};
+use http_api::{ActorHeader, IdempotencyKey, OfLog, Problem, ServedLogs, Traceparent};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -29,10 +29,15 @@ pub(super) struct Caller {
     traceparent: Option<String>,
 }
 
-impl<S: Sync> FromRequestParts<S> for Caller {
+impl<S: Sync> FromRequestParts<S> for Caller
+where
+    ServedLogs: FromRef<S>,
+{
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // A command that names another log is not recorded in this one.
+        OfLog::from_request_parts(parts, state).await?;
         let key = IdempotencyKey::from_request_parts(parts, state).await?;
         let ActorHeader(actor) = ActorHeader::from_request_parts(parts, state).await?;
         let Ok::<_, Infallible>(Traceparent(traceparent)) = Traceparent::from_request_parts(parts, state).await;

@@ -15,7 +15,9 @@ mod receive_stock;
 mod reprice_product;
 mod signature;
 
+use axum::extract::FromRef;
 use events::LocationId;
+use http_api::ServedLogs;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -33,6 +35,13 @@ pub struct WriteSide {
     /// Where an order's goods are taken from unless it says otherwise.
     pub location: LocationId,
     pub webhook_secret: WebhookSecret,
+}
+
+/// Commands are recorded in one log.
+impl FromRef<WriteSide> for ServedLogs {
+    fn from_ref(app: &WriteSide) -> Self {
+        Self([app.store.log().id().clone()].into())
+    }
 }
 
 /// All command endpoints with their documentation.
