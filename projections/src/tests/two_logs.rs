@@ -114,10 +114,7 @@ async fn a_log_that_cannot_be_read_keeps_no_other_waiting() {
     projector.reaches(&there).await;
     eu.postgres.go_away();
     let (ours, theirs) = (main(), eu.log.id().clone());
-    let retrying = async || match projector.handle.state_in("order-view", &theirs) {
-        ProjectionState::Retrying { reason } => Some(reason),
-        _ => None,
-    };
+    let retrying = async || retries(projector.handle.state_in("order-view", &theirs));
     eventually("it says which log it cannot read", retrying).await;
     for state in [projector.handle.state_in("order-view", &ours), projector.handle.state("order-view")] {
         assert_eq!(state, ProjectionState::Following);
@@ -135,6 +132,14 @@ async fn a_log_that_cannot_be_read_keeps_no_other_waiting() {
     projector.stop().await;
 }
 
+fn retries(state: ProjectionState) -> Option<String> {
+    if let ProjectionState::Retrying { reason } = state { Some(reason) } else { None }
+}
+
+fn stops(state: ProjectionState) -> Option<String> {
+    if let ProjectionState::Stopped { reason } = state { Some(reason) } else { None }
+}
+
 fn follows(projector: &Projector, log_id: &LogId) -> Option<()> {
     (projector.handle.state_in("order-view", log_id) == ProjectionState::Following).then_some(())
 }
@@ -146,10 +151,7 @@ async fn a_log_that_needs_a_person_keeps_no_other_waiting() {
     projector.reaches(&here).await;
     projector.reaches(&there).await;
     eu.append_unreadable().await;
-    let stopped = async || match projector.handle.state_in("order-view", eu.log.id()) {
-        ProjectionState::Stopped { reason } => Some(reason),
-        _ => None,
-    };
+    let stopped = async || stops(projector.handle.state_in("order-view", eu.log.id()));
     let reason = eventually("it stops before what it cannot read", stopped).await;
     assert!(reason.contains("OrderTeleported"), "{reason}");
     let gauges = projector.handle.gauges();
@@ -174,10 +176,7 @@ async fn where_nothing_answers_yet_the_logs_that_can_be_read_are_enough() {
     age(&shop).await;
     eu.postgres.go_away();
     let projector = both(&shop, &eu).await;
-    let waits = async || match projector.handle.state("order-view") {
-        ProjectionState::Retrying { .. } => Some(()),
-        _ => None,
-    };
+    let waits = async || retries(projector.handle.state("order-view"));
     eventually("it waits for the other log", waits).await;
     let theirs = projector.views.of(eu.log.id());
     assert!(theirs.order(life::order_id(21)).await.expect("it answers").value.is_some());
@@ -195,10 +194,7 @@ async fn a_log_that_nothing_was_read_of_is_forgotten_again() {
     let west = Followed { log, wake: eu.wake.clone() };
     let projector = shop.projector_on(vec![shop.followed(), west.clone()]);
     projector.reaches(&here).await;
-    let stopped = async || match projector.handle.state_in("order-view", west.log.id()) {
-        ProjectionState::Stopped { reason } => Some(reason),
-        _ => None,
-    };
+    let stopped = async || stops(projector.handle.state_in("order-view", west.log.id()));
     let reason = eventually("it reads nothing of another log", stopped).await;
     assert!(reason.contains("the database holds the log eu, and not west"), "{reason}");
     let west = projector.views.of(west.log.id());
@@ -228,10 +224,7 @@ async fn a_log_that_is_followed_later_is_caught_up_with_and_never_forgotten_sile
     projector.stop().await;
 
     let projector = shop.projector();
-    let stopped = async || match projector.handle.state("order-view") {
-        ProjectionState::Stopped { reason } => Some(reason),
-        _ => None,
-    };
+    let stopped = async || stops(projector.handle.state("order-view"));
     let reason = eventually("it does not go on without a log that it has events of", stopped).await;
     assert!(reason.contains("has events of the log eu"), "{reason}");
     let refused = rebuilt(&shop, &shop.logs(), false).await.expect_err("the live one has more");
