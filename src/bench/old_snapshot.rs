@@ -33,11 +33,19 @@ pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Res
             ours = appender.run(&log.store, effort.duration).await?;
         }
         anyhow::ensure!(count(&mut holder).await? == seen, "the snapshot was not held");
+        let dead = dead_rows(&mut holder).await?;
         sqlx::query("ROLLBACK").execute(&mut holder).await?;
         let seconds = held.elapsed().as_secs_f64();
         let after = appender.run(&log.store, effort.duration).await?;
-        progress(&format!("round {number}: before {limit:.0}, after {seconds:.0} s {ours:.0} {}", SPEC.unit));
-        rounds.push(Round { limit, ours, more: vec![("held_s", seconds), ("after_it_was_released", after)] });
+        progress(&format!(
+            "round {number}: before {limit:.0}, after {seconds:.0} s {ours:.0} {}, {dead:.0} dead rows",
+            SPEC.unit
+        ));
+        rounds.push(Round {
+            limit,
+            ours,
+            more: vec![("held_s", seconds), ("dead_rows", dead), ("after_it_was_released", after)],
+        });
     }
     log.stop().await;
     Ok(rounds)
@@ -51,4 +59,11 @@ async fn take_snapshot(holder: &mut PgConnection) -> anyhow::Result<i64> {
 
 async fn count(holder: &mut PgConnection) -> anyhow::Result<i64> {
     Ok(sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events").fetch_one(holder).await?)
+}
+
+/// Versions of rows that are kept for the snapshot alone, of all tables that an append writes to.
+async fn dead_rows(holder: &mut PgConnection) -> anyhow::Result<f64> {
+    let dead = "SELECT coalesce(sum(n_dead_tup), 0)::float8 FROM pg_stat_user_tables \
+                WHERE relname IN ('streams', 'commands') OR relname LIKE 'events%'";
+    Ok(sqlx::query_scalar(dead).fetch_one(holder).await?)
 }
