@@ -2,7 +2,7 @@
 
 use events::{Wake, participant::Participant};
 use http_api::ReadinessCheck;
-use projections::{Gauge, Handle, LogGauge};
+use projections::{Gauge, Handle, LogGauge, PROJECTIONS, ProjectionState};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -86,8 +86,10 @@ impl RoleMetrics {
 fn projector(handle: &Handle) -> ReadinessCheck {
     let handle = handle.clone();
     ReadinessCheck::new("projector", move || {
-        let stopped = handle.gauges().into_iter().find(|gauge| !gauge.healthy);
-        async move { stopped.map_or(Ok(()), |gauge| Err(format!("{} needs a person", gauge.name))) }
+        // One that can follow some of its logs is ready; which it cannot, its gauges and `/v1/projections` tell.
+        let stopped = |name: &&str| matches!(handle.state(name), ProjectionState::Stopped { .. });
+        let stopped = PROJECTIONS.into_iter().find(stopped);
+        async move { stopped.map_or(Ok(()), |name| Err(format!("{name} needs a person"))) }
     })
 }
 

@@ -1,5 +1,7 @@
 //! Builds a generation from the logs while another one answers, and opens the one that a projector follows with.
 
+use std::time::Duration;
+
 use events::{Log, LogError, LogId, Position};
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
@@ -77,7 +79,8 @@ where
             furthest = behind.max(furthest);
         }
         if furthest <= i64::from(pace.page) {
-            return Ok(());
+            logs.iter().for_each(|log| open.reached(log.id()));
+            return if open.folded() == open.written() { Ok(()) } else { open.write().await.map(drop) };
         }
     }
 }
@@ -85,7 +88,7 @@ where
 /// Refuses a construction that was not made of each event once, and drops it: whoever builds next begins anew.
 pub(crate) async fn verified<S: Store>(store: &S, logs: &[Log], open: S::Open) -> Result<S::Open, ProjectionError> {
     for log in logs {
-        let FromLog { checkpoint, applied } = open.written().at(log.id()).clone();
+        let FromLog { checkpoint, applied, .. } = open.written().at(log.id()).clone();
         match log.verify_applied(&checkpoint, applied).await {
             Ok(()) => (),
             Err(unequal @ LogError::Unequal { .. }) => {
@@ -119,10 +122,10 @@ pub(crate) async fn sweep<S: Store>(store: &S) -> Result<(), ProjectionError> {
 
 /// While building, documents are written once for many pages.
 pub(crate) fn building_pace(config: &Config) -> Pace {
-    Pace { page: config.rebuild_page_size, batch: config.rebuild_batch as usize }
+    Pace { page: config.rebuild_page_size, batch: config.rebuild_batch as usize, time: Duration::MAX }
 }
 
 /// A little behind: page by page.
 pub(crate) fn following_pace(config: &Config) -> Pace {
-    Pace { page: config.page_size, batch: config.page_size as usize }
+    Pace { page: config.page_size, batch: config.page_size as usize, time: Duration::MAX }
 }

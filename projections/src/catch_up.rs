@@ -1,8 +1,9 @@
 //! Brings a generation that is behind in one log to a position of it: folds page after page, and writes after so many events.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use events::{Log, Position, Replay};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,9 +18,11 @@ pub(crate) struct Pace {
     pub(crate) page: u32,
     /// Events folded before they are written.
     pub(crate) batch: usize,
+    /// After this it stops behind a page, wherever it is.
+    pub(crate) time: Duration,
 }
 
-/// Folds and writes everything up to `to`. When stopped, what has been folded is written first.
+/// Folds and writes everything up to `to`, or as much as the time allows. When stopped, what has been folded is written first.
 pub(crate) async fn catch_up<O: OpenGeneration>(
     name: &'static str,
     open: &mut O,
@@ -34,8 +37,8 @@ pub(crate) async fn catch_up<O: OpenGeneration>(
         return log.verify(&from).await.map_err(Whose(name).log());
     }
     let mut replay = Replay::new(log.clone(), from, to, pace.page);
-    let mut unwritten = 0;
-    loop {
+    let (mut unwritten, started) = (0, Instant::now());
+    while started.elapsed() < pace.time {
         let events = match replay.next_page().await {
             Ok(Some(events)) => events,
             Ok(None) => break,

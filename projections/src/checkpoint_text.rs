@@ -10,16 +10,22 @@ pub(crate) struct FromLog {
     /// The last of them.
     pub(crate) checkpoint: Checkpoint,
     pub(crate) applied: Tally,
+    /// Whether it has been where the log ended, once: before that, nobody is answered from it.
+    pub(crate) reached: bool,
 }
 
 impl FromLog {
     fn start(log_id: LogId) -> Self {
-        Self { checkpoint: Checkpoint::start(log_id), applied: Tally::default() }
+        Self { checkpoint: Checkpoint::start(log_id), applied: Tally::default(), reached: false }
+    }
+
+    fn equals(&self, other: &Self) -> bool {
+        (&self.checkpoint, self.applied) == (&other.checkpoint, other.applied)
     }
 }
 
 /// Up to where a whole generation is written, by which version of the fold, and from which events: `main:17 <event id> v1 17:123:456`,
-/// and ` eu:9 <event id> 9:12:34` more for each further log. Where the first is not `main`, it is `v1@`: documents are named with their log.
+/// and ` eu:9 <event id> 9:12:34` more for each further log, with a `~` behind it until its end has been reached once. Where the first is not `main`, it is `v1@`: documents are named with their log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) code_version: u32,
@@ -29,7 +35,12 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) fn start(logs: &[LogId], code_version: u32) -> Self {
-        Self { code_version, logs: logs.iter().cloned().map(FromLog::start).collect() }
+        let mut head = Self { code_version, logs: logs.iter().cloned().map(FromLog::start).collect() };
+        // What is made from one log answers only when it is whole.
+        if let [only] = &mut head.logs[..] {
+            only.reached = true;
+        }
+        head
     }
 
     /// Adds the logs that were not followed before, from their start. Whether there were any.
@@ -73,7 +84,7 @@ impl Head {
     }
 
     /// The logs that it has events of.
-    fn begun(&self) -> impl Iterator<Item = &FromLog> {
+    pub(crate) fn begun(&self) -> impl Iterator<Item = &FromLog> {
         self.logs.iter().filter(|from| from.checkpoint.position != Position::START)
     }
 
@@ -96,7 +107,7 @@ impl Head {
     /// Whether both are made from the same events.
     pub(crate) fn equals(&self, other: &Self) -> bool {
         self.begun().count() == other.begun().count()
-            && self.begun().all(|from| other.of(&from.checkpoint.log_id) == Some(from))
+            && self.begun().all(|from| other.of(&from.checkpoint.log_id).is_some_and(|other| from.equals(other)))
     }
 
     /// `main:17`, or `main:17, eu:9`.
@@ -107,7 +118,7 @@ impl Head {
 
     /// Counts events of a log as applied.
     pub(crate) fn advance(&mut self, log: usize, events: &[Recorded<DomainEvent>]) {
-        let FromLog { checkpoint, applied } = &mut self.logs[log];
+        let FromLog { checkpoint, applied, .. } = &mut self.logs[log];
         for event in events {
             applied.add(event.position, event.event_id);
         }
@@ -119,7 +130,7 @@ impl Head {
 
 impl std::fmt::Display for Head {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (number, FromLog { checkpoint, applied }) in self.logs.iter().enumerate() {
+        for (number, FromLog { checkpoint, applied, reached }) in self.logs.iter().enumerate() {
             let (space, at, event_id) =
                 (if number == 0 { "" } else { " " }, checkpoint.log_position(), checkpoint.event_id);
             write!(f, "{space}{at} {event_id}")?;
@@ -127,7 +138,7 @@ impl std::fmt::Display for Head {
                 let scoped = if checkpoint.log_id == LogId::default() { "" } else { "@" };
                 write!(f, " v{}{scoped}", self.code_version)?;
             }
-            write!(f, " {applied}")?;
+            write!(f, " {applied}{}", if *reached { "" } else { "~" })?;
         }
         Ok(())
     }
@@ -156,11 +167,16 @@ impl FromStr for Head {
             if parts.peek().is_none() || (scoped.is_none() && first.log_id != LogId::default()) {
                 code_version = 0;
             }
-            let applied = parts.next().map_or(Some(Tally::default()), |applied| applied.parse().ok())?;
-            let mut logs = vec![FromLog { checkpoint: first, applied }];
+            let tally = |text: &str| {
+                let applied = text.strip_suffix('~').unwrap_or(text).parse().ok()?;
+                Some((applied, !text.ends_with('~')))
+            };
+            let (applied, reached) = parts.next().map_or(Some((Tally::default(), true)), tally)?;
+            let mut logs = vec![FromLog { checkpoint: first, applied, reached }];
             while let Some(at) = parts.next() {
                 let checkpoint = checkpoint(at, parts.next())?;
-                logs.push(FromLog { checkpoint, applied: parts.next()?.parse().ok()? });
+                let (applied, reached) = parts.next().and_then(tally)?;
+                logs.push(FromLog { checkpoint, applied, reached });
             }
             Some(Self { code_version, logs })
         };
@@ -289,7 +305,7 @@ mod tests {
         let checkpoint = Checkpoint { log_id: LogId::default(), position: Position(17), event_id: Uuid::from_u128(7) };
         let mut applied = Tally::default();
         applied.add(Position(17), Uuid::from_u128(7));
-        Head { code_version: 3, logs: vec![FromLog { checkpoint, applied }] }
+        Head { code_version: 3, logs: vec![FromLog { checkpoint, applied, reached: true }] }
     }
 
     fn eu() -> LogId {

@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use events::{Log, LogError, Position};
+use events::{Log, LogError, LogId, Position};
 use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, Handle, ProjectionState,
-    build::{build_to_heads, building_pace, following_pace, heads, ids, open_construction, sweep, verified},
-    catch_up::catch_up,
+    build::{build_to_heads, building_pace, following_pace, ids, open_construction, sweep, verified},
+    catch_up::{Pace, catch_up},
     checkpoint_text::{FromLog, Head},
     failure::{ProjectionError, Remedy, Whose, chain, pause},
     lanes::{Came, Lanes},
@@ -40,6 +40,9 @@ const ASKED_FOR: Duration = Duration::from_secs(1);
 
 /// A question to a log, between pages of the others.
 const GLANCE: Duration = Duration::from_secs(2);
+
+/// How long one log is caught up with before the others have their turn.
+const STEP: Duration = Duration::from_secs(1);
 
 /// What a shutdown leaves for writing what is folded.
 const GRACE: Duration = Duration::from_secs(3);
@@ -137,9 +140,10 @@ impl<S: Store> Follower<S> {
         }
     }
 
-    /// In a log that can be asked.
+    /// In a log that can be asked, and followed.
     async fn is_behind(&self, at: &Head) -> bool {
-        let behind = self.logs.iter().map(async |log| log.head().await.is_ok_and(|head| head > at.position(log.id())));
+        let followed = self.logs.iter().filter(|log| !self.handle.is_in_trouble(S::NAME, log.id()));
+        let behind = followed.map(async |log| log.head().await.is_ok_and(|head| head > at.position(log.id())));
         join_all(behind).await.contains(&true)
     }
 
@@ -155,7 +159,7 @@ impl<S: Store> Follower<S> {
 
     /// The generation that answers, or a new one where there is none, or none that can be trusted.
     async fn ready(&self, distrusted: Option<Generation>) -> Result<S::Open, ProjectionError> {
-        let mut answers = false;
+        let mut answers = None;
         if let Some(generation) = self.store.active().await?.filter(|active| Some(*active) != distrusted) {
             match self.store.open(generation, &ids(&self.logs), self.config.cached_documents).await {
                 Err(ProjectionError::Lost { what, .. }) => {
@@ -171,48 +175,56 @@ impl<S: Store> Follower<S> {
                         ours,
                         "a projection is built by its new version"
                     );
-                    answers = true;
+                    answers = Some(generation);
                 }
                 outcome => return outcome,
             }
         }
-        // What answers has the documents of all logs, and nothing that has fewer takes its place. Where nothing answers, those that can be
-        // read are better than none: the others are followed as soon as they can be.
-        let logs = if answers { self.logs.clone() } else { self.readable().await? };
-        self.build(&logs).await
+        let needed = match answers {
+            Some(generation) => {
+                self.store.peek(generation).await?.head.begun().map(|from| from.checkpoint.log_id.clone()).collect()
+            }
+            None => Vec::new(),
+        };
+        self.build(&needed).await
     }
 
-    async fn readable(&self) -> Result<Vec<Log>, ProjectionError> {
-        let (mut readable, mut failure) = (Vec::new(), None);
+    /// From the logs that can be read, and those that are needed among them: nothing takes the place of what has more. The others are
+    /// followed as soon as they can be.
+    async fn build(&self, needed: &[LogId]) -> Result<S::Open, ProjectionError> {
+        let mut open = open_construction(&self.store, &ids(&self.logs), self.config.cached_documents).await?;
+        let (generation, from) = (open.generation(), open.folded().positions());
+        let (mut built, mut failure) = (Vec::new(), None::<ProjectionError>);
         for log in &self.logs {
-            match heads::<S>(std::slice::from_ref(log)).await {
-                Ok(_) => readable.push(log.clone()),
-                Err(error) => {
+            match self.build_from(&mut open, log).await {
+                Ok(()) => built.push(log.clone()),
+                Err(error @ ProjectionError::Log { .. }) if !needed.contains(log.id()) => {
                     tracing::warn!(projection = S::NAME, log = %log.id(), error = chain(&error), "a log is left out for now");
-                    failure = Some(error);
+                    // One that may pass says more of what to do than one that needs a person.
+                    failure = failure.filter(|before| before.remedy() == Remedy::Retry).or(Some(error));
                 }
+                Err(error) => return Err(error),
             }
         }
-        failure.filter(|_| readable.is_empty()).map_or(Ok(readable), Err)
-    }
-
-    async fn build(&self, logs: &[Log]) -> Result<S::Open, ProjectionError> {
-        let mut open = open_construction(&self.store, &ids(&self.logs), self.config.cached_documents).await?;
-        let generation = open.generation();
-        let mut tell = |position: i64, target: i64| {
-            self.handle.set_state(S::NAME, ProjectionState::Building { generation, position, target });
-        };
-        let from = open.folded().positions();
-        build_to_heads::<S>(&mut open, logs, building_pace(&self.config), &self.shutdown, &mut tell).await?;
-        for log in logs {
-            log.seal_blocks().await.map_err(Whose(S::NAME).log())?;
+        if let Some(failure) = failure.filter(|_| built.is_empty()) {
+            return Err(failure);
         }
-        let open = verified(&self.store, logs, open).await?;
+        let open = verified(&self.store, &built, open).await?;
         self.store.switch_to(generation).await?;
         sweep(&self.store).await?;
         let to = open.written().positions();
         tracing::info!(projection = S::NAME, generation, from, to, "a projection was built");
         Ok(open)
+    }
+
+    async fn build_from(&self, open: &mut S::Open, log: &Log) -> Result<(), ProjectionError> {
+        let generation = open.generation();
+        let mut tell = |position: i64, target: i64| {
+            self.handle.set_state(S::NAME, ProjectionState::Building { generation, position, target });
+        };
+        let logs = std::slice::from_ref(log);
+        build_to_heads::<S>(open, logs, building_pace(&self.config), &self.shutdown, &mut tell).await?;
+        log.seal_blocks().await.map(drop).map_err(Whose(S::NAME).log())
     }
 
     /// Until shutdown, or until the generation cannot be written any more.
@@ -320,20 +332,26 @@ impl<S: Store> Follower<S> {
         head.unwrap_or_else(|_| Err(late())).map_err(Whose(S::NAME).log())
     }
 
-    /// Up to where there is more to catch up with; none when that was all. No more than a batch, since others wait.
+    /// Up to where there is more to catch up with; none when that was all. For a moment only, since others wait.
     async fn catch_up_some(
         &self,
         open: &mut S::Open,
         log: &Log,
         to: Position,
     ) -> Result<Option<Position>, ProjectionError> {
-        let at = open.folded().at(log.id()).checkpoint.position;
-        let far = to.0 - at.0 > i64::from(self.config.rebuild_page_size);
+        let far = to.0 - open.folded().position(log.id()).0 > i64::from(self.config.rebuild_page_size);
         let pace = if far { building_pace(&self.config) } else { following_pace(&self.config) };
-        let some = if far { to.min(Position(at.0 + i64::from(self.config.rebuild_batch))) } else { to };
-        catch_up(S::NAME, open, log, some, pace, &self.shutdown, &mut |open| self.moved(open)).await?;
+        let pace = Pace { time: STEP, ..pace };
+        catch_up(S::NAME, open, log, to, pace, &self.shutdown, &mut |open| self.moved(open)).await?;
+        if open.folded().position(log.id()) < to {
+            return Ok(Some(to));
+        }
+        if !open.folded().at(log.id()).reached {
+            open.reached(log.id());
+            open.write().await?;
+        }
         self.moved(open);
-        Ok(Some(to).filter(|to| *to > some))
+        Ok(None)
     }
 
     /// Compares with each log that is well and has moved since, what was applied of it.
@@ -359,13 +377,16 @@ impl<S: Store> Follower<S> {
     }
 
     /// Compares what was applied with what the log holds; false where that could not be asked now, or would take long.
-    async fn verify(&self, log: &Log, FromLog { checkpoint, applied }: &FromLog) -> Result<bool, ProjectionError> {
+    async fn verify(&self, log: &Log, FromLog { checkpoint, applied, .. }: &FromLog) -> Result<bool, ProjectionError> {
         let compared = async {
             let quick = log.unsealed(checkpoint.position).await? <= UNSEALED_MAX;
             if quick { log.verify_applied(checkpoint, *applied).await.map(|()| Some(true)) } else { Ok(Some(false)) }
         };
         match tokio::time::timeout(GLANCE, compared).await.unwrap_or(Ok(None)) {
-            Ok(None) => Ok(false),
+            Ok(None) => {
+                tracing::warn!(projection = S::NAME, log = %log.id(), "the log is too slow to be compared with");
+                Ok(false)
+            }
             Ok(Some(false)) => {
                 tracing::warn!(
                     projection = S::NAME,
@@ -430,7 +451,7 @@ impl<S: Store> Follower<S> {
     }
 
     fn moved(&self, open: &S::Open) {
-        let positions = open.written().logs.iter().map(|from| from.checkpoint.log_position());
+        let positions = self.logs.iter().map(|log| open.written().at(log.id()).checkpoint.log_position());
         self.handle.moved(S::NAME, open.generation(), positions.collect());
     }
 }

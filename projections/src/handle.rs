@@ -215,6 +215,10 @@ impl Handle {
         self.see(projection, |seen| seen.state = state);
     }
 
+    pub(crate) fn is_in_trouble(&self, projection: &str, log_id: &LogId) -> bool {
+        self.seen(projection).troubles.contains_key(log_id)
+    }
+
     /// That a log cannot be followed; none: it can, again.
     pub(crate) fn set_trouble(&self, projection: &str, log_id: &LogId, trouble: Option<ProjectionState>) {
         self.see(projection, |seen| match trouble {

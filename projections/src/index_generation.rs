@@ -228,6 +228,12 @@ where
         .await
     }
 
+    fn reached(&mut self, log_id: &LogId) {
+        let folded = &mut self.writer.as_deref_mut().expect(AT_HOME).folded;
+        let log = folded.index(log_id);
+        folded.logs[log].reached = true;
+    }
+
     async fn write(&mut self) -> Result<Signals, ProjectionError> {
         self.work(Writer::commit).await?;
         self.signals().await

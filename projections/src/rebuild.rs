@@ -310,7 +310,11 @@ impl<S: Store> Rebuild<'_, S> {
             if unmoved >= UNMOVED_LOOKS {
                 match self.bring_forward(live, wanted).await {
                     // A projector is there after all.
-                    Err(ProjectionError::Fenced { .. } | ProjectionError::Locked { .. }) if refusals < REFUSALS_MAX => {
+                    Err(source @ (ProjectionError::Fenced { .. } | ProjectionError::Locked { .. })) => {
+                        if refusals >= REFUSALS_MAX {
+                            // It follows another log and cannot follow this one: only another generation helps.
+                            return if self.options.accept_differences { Ok(false) } else { Err(source) };
+                        }
                         (unmoved, refusals) = (0, refusals + 1);
                     }
                     // What stands there comes of another history or another fold; whoever accepts differences replaces it.

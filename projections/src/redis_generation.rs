@@ -269,6 +269,11 @@ impl<M: ReadModel> OpenGeneration for RedisGeneration<M> {
         Ok(())
     }
 
+    fn reached(&mut self, log_id: &LogId) {
+        let log = self.folded.index(log_id);
+        self.folded.logs[log].reached = true;
+    }
+
     async fn write(&mut self) -> Result<Signals, ProjectionError> {
         self.write_shards().await?;
         events::crash::point("projections::between_shards_and_head");

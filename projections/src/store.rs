@@ -85,6 +85,8 @@ pub(crate) trait OpenGeneration: Send {
 
     /// Folds the events behind `folded` in their log; those before it are skipped.
     fn fold(&mut self, page: &EventPage) -> impl Future<Output = Result<(), ProjectionError>> + Send;
+    /// Notes that it is where the log ends; written with what is folded.
+    fn reached(&mut self, log_id: &LogId);
     /// Writes what is folded, and the checkpoint with it.
     fn write(&mut self) -> impl Future<Output = Result<Signals, ProjectionError>> + Send;
     /// Looks whether it is still there, ours and live.

@@ -198,7 +198,7 @@ impl Views {
                     let not_built = ReadError::NotBuilt { model: M::NAME };
                     let (Some(at), true) = (at, there) else { return Err(not_built) };
                     let at: ShardAt = at.parse().map_err(|error| unreadable(M::NAME, error))?;
-                    let Some(from) = head.of(&self.log_id) else { return Err(not_built) };
+                    let Some(from) = head.of(&self.log_id).filter(|from| from.reached) else { return Err(not_built) };
                     let position = from.checkpoint.position.max(at.position(head.index(&self.log_id)));
                     return Ok(Read { value: json, position: LogPosition::new(self.log_id.clone(), position) });
                 }
@@ -273,10 +273,11 @@ impl Views {
         generation
     }
 
-    /// Up to where the view is written of this log; it is not built for a log that it does not follow.
+    /// Up to where the view is written of this log; it is not built for a log that it does not follow, or has not caught up with yet.
     fn head(&self, names: &Names, head: Option<String>) -> Result<LogPosition, ReadError> {
         let head = whole_head(names, head)?;
-        let from = head.of(&self.log_id).ok_or(ReadError::NotBuilt { model: names.model() })?;
+        let from = head.of(&self.log_id).filter(|from| from.reached);
+        let from = from.ok_or(ReadError::NotBuilt { model: names.model() })?;
         Ok(from.checkpoint.log_position())
     }
 }

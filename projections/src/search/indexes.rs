@@ -207,7 +207,8 @@ struct View<M: SearchModel> {
 }
 
 impl<M: SearchModel> View<M> {
-    /// Up to where it is committed of a log; it is not built for a log that it does not follow.
+    /// Up to where it is committed of a log; it is not built for a log that it does not follow, or has not caught up
+    /// with yet.
     fn position(&self, log_id: &LogId) -> Result<LogPosition, ReadError> {
         position::<M>(&self.head, log_id)
     }
@@ -323,12 +324,11 @@ fn stamp(meta: &Path) -> Option<Stamp> {
 fn head<M: SearchModel>(index: &Index) -> Result<Head, ReadError> {
     let payload = index.load_metas().map_err(lost::<M>)?.payload.ok_or(ReadError::NotBuilt { model: M::NAME })?;
     let head = payload.parse::<crate::checkpoint_text::CommitPayload>();
-    let head = head.map_err(|error| ReadError::Unreadable { model: M::NAME, source: error.into() })?.head;
-    if head.is_named_otherwise() { Err(ReadError::NotBuilt { model: M::NAME }) } else { Ok(head) }
+    Ok(head.map_err(|error| ReadError::Unreadable { model: M::NAME, source: error.into() })?.head)
 }
 
 fn position<M: SearchModel>(head: &Head, log_id: &LogId) -> Result<LogPosition, ReadError> {
-    let from = head.of(log_id).ok_or(ReadError::NotBuilt { model: M::NAME })?;
+    let from = head.of(log_id).filter(|from| from.reached).ok_or(ReadError::NotBuilt { model: M::NAME })?;
     Ok(from.checkpoint.log_position())
 }
 

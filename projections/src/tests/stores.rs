@@ -212,6 +212,7 @@ async fn of_two_logs_a_crash_between_shards_and_head_applies_nothing_twice() {
     open.fold(&there).await.expect("folds");
     open.write().await.expect("writes");
     open.fold(&here).await.expect("folds");
+    open.reached(&logs[1]);
     open.write().await.expect("writes");
     assert!(store.peek(generation).await.expect("it is there").whole);
     let views = shop.views();

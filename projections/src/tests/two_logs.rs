@@ -168,6 +168,8 @@ async fn where_nothing_answers_yet_the_logs_that_can_be_read_are_enough() {
     eu.postgres.go_away();
     let projector = both(&shop, &eu).await;
     projector.reaches(&here).await;
+    let theirs = projector.views.of(eu.log.id());
+    assert!(matches!(theirs.order(life::order_id(21)).await, Err(ReadError::NotBuilt { .. })), "not known is not 404");
     eu.postgres.come_back();
     projector.reaches(&there).await;
     projector.reaches(&eu.append(vec![life::place(41)]).await).await;
@@ -187,6 +189,25 @@ async fn where_nothing_answers_yet_the_logs_that_can_be_read_are_enough() {
 }
 
 #[tokio::test]
+async fn where_nothing_answers_yet_a_log_that_needs_a_person_is_left_out() {
+    let (shop, mut eu, here, _) = two_shops().await;
+    eu.append_unreadable().await;
+    let projector = both(&shop, &eu).await;
+    projector.reaches(&here).await;
+    eventually("it says which log needs a person", async || {
+        stops(projector.handle.state_in("order-view", eu.log.id()))
+    })
+    .await;
+    assert_eq!(follows(&projector, &main()), Some(()));
+    let theirs = projector.views.of(eu.log.id());
+    assert!(
+        matches!(theirs.order(life::order_id(21)).await, Err(ReadError::NotBuilt { .. })),
+        "its end was not reached"
+    );
+    projector.stop().await;
+}
+
+#[tokio::test]
 async fn a_log_that_nothing_was_read_of_is_forgotten_again() {
     let (shop, eu, here, there) = two_shops().await;
     // Of a database that calls its log eu.
@@ -198,7 +219,7 @@ async fn a_log_that_nothing_was_read_of_is_forgotten_again() {
     let reason = eventually("it reads nothing of another log", stopped).await;
     assert!(reason.contains("the database holds the log eu, and not west"), "{reason}");
     let west = projector.views.of(west.log.id());
-    assert_eq!(west.order(life::order_id(21)).await.expect("built").value, None);
+    assert!(matches!(west.order(life::order_id(21)).await, Err(ReadError::NotBuilt { .. })));
     projector.stop().await;
     let projector = both(&shop, &eu).await;
     projector.reaches(&there).await;

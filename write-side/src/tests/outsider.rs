@@ -2,6 +2,7 @@
 
 use events::{Position, StreamVersion, schema};
 use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
 use super::{
     Fixture,
@@ -87,4 +88,33 @@ async fn whoever_is_outside_is_told_what_is_wrong_with_a_batch() {
     append("{test-a,test-b}", "{1,1}", "{test-b,test-a,test-b}", "{1,1,2}").await.unwrap();
     append("{test-c}", "{1}", "{test-c}", "{1}").await.unwrap();
     assert_eq!(assert_whole(&fixture).await, 4);
+}
+
+#[tokio::test]
+async fn whoever_is_outside_appends_several_events_of_a_stream_at_once() {
+    let fixture = Fixture::new().await;
+    let pool = fixture.superuser().await;
+    // Three events behind the expected version, and the command led to the middle one.
+    let append = async |expected: i64, command: u128| {
+        let sql = "SELECT last_position, stale_versions FROM append_events(0, '{test-a}', '{1}', ARRAY[$1::bigint], '{}', '{1,1,1}', \
+                   '{test-a,test-a,test-a}', ARRAY[$1 + 1, $1 + 2, $1 + 3], \
+                   ARRAY[gen_random_uuid(), gen_random_uuid(), gen_random_uuid()], '{Tested,Tested,Tested}', '{1,1,1}', \
+                   '{\"{}\",\"{}\",\"{}\"}', '{\"{}\",\"{}\",\"{}\"}', '{1}', '{test-a}', ARRAY[$2], ARRAY[$1 + 2])";
+        let told = sqlx::query_as::<_, (Option<i64>, Vec<i64>)>(sql).bind(expected).bind(Uuid::from_u128(command));
+        told.fetch_one(&pool).await.map_err(|error| {
+            error.into_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned))
+        })
+    };
+    assert_eq!(append(0, 1).await, Ok((Some(0), vec![])));
+    assert_eq!(append(3, 2).await, Ok((Some(3), vec![])));
+    assert_eq!(append(3, 3).await, Ok((None, vec![6])), "it is further by now");
+    assert_eq!(append(0, 3).await, Ok((None, vec![6])), "it is not new");
+    assert_eq!(append(9, 3).await, Ok((None, vec![6])), "it is not that far");
+    assert_eq!(append(6, 2).await, Err(Some("23505".into())), "a command that is there already");
+    let commands: Vec<i64> = sqlx::query_scalar("SELECT stream_version FROM commands ORDER BY stream_version")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    assert_eq!((commands, assert_whole(&fixture).await), (vec![2, 5], 6));
+    super::event_store::append_one(&fixture.store, "a", 6).await.expect("the store goes on behind it");
 }
