@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     catch_up::{Pace, catch_up},
-    checkpoint_text::FromLog,
+    checkpoint_text::{FromLog, Head},
     failure::{ProjectionError, Whose},
     names::Generation,
     store::{OpenGeneration, Store},
@@ -24,6 +24,11 @@ pub(crate) async fn open_construction<S: Store>(
     if let Some(generation) = store.building().await? {
         match store.open(generation, logs, cached).await {
             Err(ProjectionError::Lost { .. } | ProjectionError::Unfollowed { .. }) => store.abandon(generation).await?,
+            // Begun for one log, and half-built: what is made from several says how far it is in each.
+            Ok(open) if logs.len() > 1 && began_for_one(open.written()) => {
+                open.close().await?;
+                store.abandon(generation).await?;
+            }
             Err(ProjectionError::Outdated { built_by, ours, .. }) if built_by < ours => {
                 store.abandon(generation).await?;
             }
@@ -34,6 +39,12 @@ pub(crate) async fn open_construction<S: Store>(
     store.open(generation, logs, cached).await
 }
 
+/// The first of them claims to be whole from the start, as the only one may, and the others do not.
+fn began_for_one(head: &Head) -> bool {
+    head.logs[0].reached
+        && head.logs.iter().skip(1).all(|from| !from.reached && from.checkpoint.position == Position::START)
+}
+
 /// Folds up to the heads of the logs. Told: events folded, and how many there are.
 pub(crate) async fn build_to_heads<S: Store>(
     open: &mut S::Open,
@@ -42,7 +53,14 @@ pub(crate) async fn build_to_heads<S: Store>(
     stop: &CancellationToken,
     progress: &mut (dyn FnMut(i64, i64) + Send),
 ) -> Result<(), ProjectionError> {
-    build_to::<S, _>(open, logs, || heads::<S>(logs), pace, stop, progress).await
+    build_to::<S, _>(open, logs, || heads::<S>(logs), pace, stop, progress).await?;
+    reached_all(open, logs).await
+}
+
+/// Notes that it is where the logs end.
+pub(crate) async fn reached_all<O: OpenGeneration>(open: &mut O, logs: &[Log]) -> Result<(), ProjectionError> {
+    logs.iter().for_each(|log| open.reached(log.id()));
+    if open.folded() == open.written() { Ok(()) } else { open.write().await.map(drop) }
 }
 
 /// Where each log ends, in the order of the logs. Refuses a database that holds another log.
@@ -79,8 +97,7 @@ where
             furthest = behind.max(furthest);
         }
         if furthest <= i64::from(pace.page) {
-            logs.iter().for_each(|log| open.reached(log.id()));
-            return if open.folded() == open.written() { Ok(()) } else { open.write().await.map(drop) };
+            return Ok(());
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, Handle, ProjectionState,
-    build::{build_to_heads, building_pace, following_pace, ids, open_construction, sweep, verified},
+    build::{build_to_heads, building_pace, following_pace, ids, open_construction, reached_all, sweep, verified},
     catch_up::{Pace, catch_up},
     checkpoint_text::{FromLog, Head},
     failure::{ProjectionError, Remedy, Whose, chain, pause},
@@ -140,9 +140,9 @@ impl<S: Store> Follower<S> {
         }
     }
 
-    /// In a log that can be asked, and followed.
+    /// In a log that can be asked, and that somebody can follow.
     async fn is_behind(&self, at: &Head) -> bool {
-        let followed = self.logs.iter().filter(|log| !self.handle.is_in_trouble(S::NAME, log.id()));
+        let followed = self.logs.iter().filter(|log| !self.handle.is_given_up(S::NAME, log.id()));
         let behind = followed.map(async |log| log.head().await.is_ok_and(|head| head > at.position(log.id())));
         join_all(behind).await.contains(&true)
     }
@@ -180,12 +180,14 @@ impl<S: Store> Follower<S> {
                 outcome => return outcome,
             }
         }
-        let needed = match answers {
-            Some(generation) => {
-                self.store.peek(generation).await?.head.begun().map(|from| from.checkpoint.log_id.clone()).collect()
+        let mut needed = Vec::new();
+        if let Some(generation) = answers {
+            let head = self.store.peek(generation).await?.head;
+            if let Some(log_id) = head.unfollowed(&ids(&self.logs)) {
+                return Err(Whose(S::NAME).unfollowed(generation, log_id));
             }
-            None => Vec::new(),
-        };
+            needed.extend(head.begun().filter(|from| from.reached).map(|from| from.checkpoint.log_id.clone()));
+        }
         self.build(&needed).await
     }
 
@@ -219,12 +221,14 @@ impl<S: Store> Follower<S> {
 
     async fn build_from(&self, open: &mut S::Open, log: &Log) -> Result<(), ProjectionError> {
         let generation = open.generation();
+        let others = open.folded().events() - open.folded().position(log.id()).0;
         let mut tell = |position: i64, target: i64| {
+            let target = others + target;
             self.handle.set_state(S::NAME, ProjectionState::Building { generation, position, target });
         };
+        log.seal_blocks().await.map_err(Whose(S::NAME).log())?;
         let logs = std::slice::from_ref(log);
-        build_to_heads::<S>(open, logs, building_pace(&self.config), &self.shutdown, &mut tell).await?;
-        log.seal_blocks().await.map(drop).map_err(Whose(S::NAME).log())
+        build_to_heads::<S>(open, logs, building_pace(&self.config), &self.shutdown, &mut tell).await
     }
 
     /// Until shutdown, or until the generation cannot be written any more.
@@ -346,10 +350,7 @@ impl<S: Store> Follower<S> {
         if open.folded().position(log.id()) < to {
             return Ok(Some(to));
         }
-        if !open.folded().at(log.id()).reached {
-            open.reached(log.id());
-            open.write().await?;
-        }
+        reached_all(open, std::slice::from_ref(log)).await?;
         self.moved(open);
         Ok(None)
     }

@@ -173,10 +173,10 @@ impl Handle {
     /// Of the projection as a whole: it follows while it follows one of its logs.
     #[must_use]
     pub fn state(&self, projection: &str) -> ProjectionState {
-        let Seen { state, mut troubles, .. } = self.seen(projection);
-        let logs = self.heads().len();
-        if state == ProjectionState::Following && troubles.len() == logs {
-            return troubles.pop_first().map_or(state, |(_, trouble)| trouble);
+        let Seen { state, troubles, .. } = self.seen(projection);
+        if state == ProjectionState::Following && troubles.len() == self.heads().len() {
+            // One that is tried again may soon be followed.
+            return troubles.into_values().min_by_key(ProjectionState::is_stopped).unwrap_or(state);
         }
         state
     }
@@ -215,8 +215,9 @@ impl Handle {
         self.see(projection, |seen| seen.state = state);
     }
 
-    pub(crate) fn is_in_trouble(&self, projection: &str, log_id: &LogId) -> bool {
-        self.seen(projection).troubles.contains_key(log_id)
+    /// Whether nobody will follow a log before a person has acted.
+    pub(crate) fn is_given_up(&self, projection: &str, log_id: &LogId) -> bool {
+        self.seen(projection).troubles.get(log_id).is_some_and(ProjectionState::is_stopped)
     }
 
     /// That a log cannot be followed; none: it can, again.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Certificate, Config, CustomerOrders, OrderIndex, OrderView, ProductIndex, ProductView, Progress, ReadModel,
     RebuildOptions, StockView,
-    build::{build_to, build_to_heads, building_pace, heads, ids, open_construction, sweep, verified},
+    build::{build_to, build_to_heads, building_pace, heads, ids, open_construction, reached_all, sweep, verified},
     catch_up::{Pace, catch_up},
     checkpoint_text::Head,
     failure::{ProjectionError, Whose},
@@ -180,6 +180,9 @@ impl<S: Store> Rebuild<'_, S> {
             progress(Progress { position, target, events_per_s });
         };
         build_to::<S, _>(&mut open, self.logs, || self.goals(), self.pace(), self.stop, &mut tell).await?;
+        if self.of_another_version().await?.is_none() {
+            reached_all(&mut open, self.logs).await?;
+        }
         // Before anybody has to stand still for the comparison.
         try_join_all(self.logs.iter().map(Log::seal_blocks)).await.map_err(Whose(S::NAME).log())?;
         let live = self.store.active().await?;
@@ -202,26 +205,28 @@ impl<S: Store> Rebuild<'_, S> {
     /// The heads of the logs; or where the live one stands, if another version made it: that is where they can be compared.
     async fn goals(&self) -> Result<Vec<Position>, ProjectionError> {
         let heads = heads::<S>(self.logs).await?;
-        let Some(live) = self.store.active().await? else { return Ok(heads) };
+        let Some(live) = self.of_another_version().await? else { return Ok(heads) };
+        let within = |(log, head): (&Log, Position)| head.min(live.position(log.id()));
+        Ok(self.logs.iter().zip(heads).map(within).collect())
+    }
+
+    /// Where the live one stands, if another version made it.
+    async fn of_another_version(&self) -> Result<Option<Head>, ProjectionError> {
+        let Some(live) = self.store.active().await? else { return Ok(None) };
         match self.store.peek(live).await {
-            Err(ProjectionError::Lost { .. }) => Ok(heads),
-            Ok(live) if live.head.code_version == S::VERSION => Ok(heads),
-            Ok(live) => {
-                let within = |(log, head): (&Log, Position)| head.min(live.head.position(log.id()));
-                Ok(self.logs.iter().zip(heads).map(within).collect())
-            }
-            Err(error) => Err(error),
+            Err(ProjectionError::Lost { .. }) => Ok(None),
+            outcome => outcome.map(|live| Some(live.head).filter(|head| head.code_version != S::VERSION)),
         }
     }
 
     /// Refuses what differs and was not to. What was compared with another version is brought up to date after that.
     async fn accept(
         &self,
-        mut open: S::Open,
+        open: S::Open,
         comparison: &Comparison,
         tell: &mut Tell<'_>,
     ) -> Result<S::Open, ProjectionError> {
-        let Some(live) = &comparison.live else { return Ok(open) };
+        let Some(live) = &comparison.live else { return self.whole(open, tell).await };
         if comparison.count > 0 && !self.options.accept_differences {
             let generation = open.generation();
             // Gives the lock of an index back.
@@ -231,9 +236,12 @@ impl<S: Store> Rebuild<'_, S> {
             let (ours, built_by) = (S::VERSION, live.head.code_version);
             return Err(ProjectionError::Different { projection: S::NAME, ours, built_by, count, examples });
         }
-        if live.head.code_version != S::VERSION {
-            build_to_heads::<S>(&mut open, self.logs, self.pace(), self.stop, tell).await?;
-        }
+        if live.head.code_version == S::VERSION { Ok(open) } else { self.whole(open, tell).await }
+    }
+
+    /// To the ends of the logs.
+    async fn whole(&self, mut open: S::Open, tell: &mut Tell<'_>) -> Result<S::Open, ProjectionError> {
+        build_to_heads::<S>(&mut open, self.logs, self.pace(), self.stop, tell).await?;
         Ok(open)
     }
 
@@ -313,7 +321,8 @@ impl<S: Store> Rebuild<'_, S> {
                     Err(source @ (ProjectionError::Fenced { .. } | ProjectionError::Locked { .. })) => {
                         if refusals >= REFUSALS_MAX {
                             // It follows another log and cannot follow this one: only another generation helps.
-                            return if self.options.accept_differences { Ok(false) } else { Err(source) };
+                            let replaced = self.logs.len() > 1 && self.options.accept_differences;
+                            return if replaced { Ok(false) } else { Err(source) };
                         }
                         (unmoved, refusals) = (0, refusals + 1);
                     }

@@ -168,7 +168,8 @@ impl Views {
         let Some(generation) = building else { return Ok(None) };
         let (head,): (Option<String>,) =
             self.redis.run(pipe().get(names.head(generation))).await.map_err(unavailable)?;
-        Ok(self.head(&names, head).ok().map(|head| (generation, head)))
+        let from = whole_head(&names, head).ok().and_then(|head| head.of(&self.log_id).cloned());
+        Ok(from.map(|from| (generation, from.checkpoint.log_position())))
     }
 
     async fn document<M: ReadModel>(&self, view: View, key: &M::Key) -> Result<Read<Option<M::Document>>, ReadError> {

@@ -246,8 +246,8 @@ impl<M: SearchModel> OpenIndex<M> {
         let io = |error: std::io::Error| ReadError::Unavailable { store: "the search index", source: error.into() };
         let Some(generation) = self.folder.building().map_err(io)? else { return Ok(None) };
         let index = Index::open_in_dir(self.folder.generation(generation)).map_err(lost::<M>)?;
-        let at = head::<M>(&index).and_then(|head| position::<M>(&head, log_id));
-        Ok(at.ok().map(|position| (generation, position)))
+        let from = head::<M>(&index).ok().and_then(|head| head.of(log_id).cloned());
+        Ok(from.map(|from| (generation, from.checkpoint.log_position())))
     }
 
     fn open(&self) -> Result<View<M>, ReadError> {

@@ -241,6 +241,32 @@ async fn a_log_that_was_away_for_long_is_followed_again_by_all() {
 }
 
 #[tokio::test]
+async fn after_a_log_was_away_one_of_two_projectors_still_takes_over_from_the_other() {
+    let (postgres, mut shop) = Shop::behind_a_proxy().await;
+    let projectors = [shop.projector(), shop.projector()];
+    projectors[0].reaches(&shop.append(vec![life::place(1)]).await).await;
+    postgres.go_away();
+    for projector in &projectors {
+        let waits = async || {
+            let state = projector.handle.state("order-view");
+            // The one that was fenced off stands still in any case.
+            matches!(state, ProjectionState::Retrying { .. } | ProjectionState::Stopped { .. }).then_some(())
+        };
+        eventually("both notice", waits).await;
+    }
+    postgres.come_back();
+    let position = eventually("the log answers", async || shop.log.head().await.ok()).await;
+    assert_eq!(position, events::Position(1));
+    let position = shop.append(vec![life::place(2)]).await;
+    projectors[0].reaches(&position).await;
+    let [first, second] = projectors;
+    first.stop().await;
+    let position = shop.append(vec![life::place(3)]).await;
+    second.reaches(&position).await;
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn how_all_stand_is_told_without_a_projector_in_the_process() {
     let mut shop = Shop::open().await;
     let projector = shop.projector();
