@@ -45,8 +45,8 @@ struct Shared {
     pool: PgPool,
     log: Log,
     wake: Wake,
-    /// Of other databases, for the projector and the queries.
-    followed: Vec<Followed>,
+    /// For the projector and the queries: one's own, and those of other databases.
+    logs: Vec<Followed>,
     store: EventStore,
     /// One a location, for the command endpoints and the participant alike.
     owners: Deciders<Inventory>,
@@ -78,13 +78,14 @@ impl Platform {
         back.tracker.spawn(wake.clone().exchange(pool.clone(), back.shutdown.clone()));
         let (failures, failed) = mpsc::channel(Role::ALL.len());
         let log = store.log().clone();
-        let followed = follow(config, roles, back)?;
+        let own = Followed { log: log.clone(), wake: wake.clone() };
+        let logs = std::iter::once(own).chain(follow(config, roles, back)?).collect();
         let shared = Shared {
             config: config.clone(),
             pool,
             log: log.clone(),
             wake,
-            followed,
+            logs,
             owners: Deciders::new(store.clone(), back.tracker.clone()),
             store,
             sagas: servers.sagas(&config.sagas),
@@ -166,9 +167,7 @@ impl Shared {
             Role::Inventory => self.participant("inventory", Participant::Inventory, middle),
             Role::Shipping => self.participant("shipping", Participant::Shipping, middle),
             Role::Projector => {
-                let own = Followed { log: self.log.clone(), wake: self.wake.clone() };
-                let logs = std::iter::once(own).chain(self.followed.iter().cloned()).collect();
-                let parts = projections::Parts { logs, handle: health.projections.clone() };
+                let parts = projections::Parts { logs: self.logs.clone(), handle: health.projections.clone() };
                 let (config, shutdown) = (self.projections.clone(), back.shutdown.clone());
                 self.spawn("projector", back, projections::run(config, parts, shutdown));
             }
@@ -269,10 +268,7 @@ impl Shared {
             views: views.context("the Redis URL cannot be used")?,
             search: projections::Indexes::new(&self.projections, log_id, handle.clone()),
             handle,
-            logs: std::iter::once(&self.log)
-                .chain(self.followed.iter().map(|followed| &followed.log))
-                .cloned()
-                .collect(),
+            logs: self.logs.iter().map(|followed| followed.log.clone()).collect(),
             tasks: front.tracker.clone(),
             shutdown: front.shutdown.clone(),
         })

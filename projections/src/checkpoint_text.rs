@@ -25,7 +25,8 @@ impl FromLog {
 }
 
 /// Up to where a whole generation is written, by which version of the fold, and from which events: `main:17 <event id> v1 17:123:456`,
-/// and ` eu:9 <event id> 9:12:34` more for each further log, with a `~` behind it until its end has been reached once. Where the first is not `main`, it is `v1@`: documents are named with their log.
+/// and ` eu:9 <event id> 9:12:34` more for each further log. What is made from several has a `~` behind each sum until the end of that
+/// log was reached once. Where the first log is not `main`, it is `v1@`: documents are named with their log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) code_version: u32,
