@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use anyhow::Context as _;
-use events::Log;
+use events::{Log, schema};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -36,5 +36,6 @@ fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
     Ok(PgConnectOptions::from_str(url)
         .context("the database URL is not one of Postgres: write postgres://user@host:port/database")?
         .application_name("waybill")
+        .options(schema::SESSION)
         .statement_cache_capacity(256))
 }

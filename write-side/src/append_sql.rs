@@ -12,6 +12,16 @@ use uuid::Uuid;
 
 use crate::{StreamAppend, batcher::Queued, known::Vouched};
 
+/// What a session that appends sets beside [`events::schema::SESSION`]: `append_batch` and `append_one` say why.
+pub(crate) const SESSION: [(&str, &str); 6] = [
+    ("lock_timeout", "5s"),
+    ("synchronous_commit", "on"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_bitmapscan", "off"),
+    ("enable_sort", "off"),
+    ("default_transaction_isolation", "read\\ committed"),
+];
+
 /// The row that both functions return.
 #[derive(FromRow)]
 pub(crate) struct Outcome {

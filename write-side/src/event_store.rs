@@ -11,6 +11,7 @@ use std::{
 
 use events::{
     Clock, CommandId, EventPayload, Ids, Log, LogError, LogId, Metadata, Position, StreamId, StreamVersion, Wake,
+    schema,
 };
 use futures_util::TryStreamExt;
 use serde::Deserialize;
@@ -23,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    Aggregate, Append, Appended, StoreError, Traffic,
+    Aggregate, Append, Appended, StoreError, Traffic, append_sql,
     batcher::{self, Batcher, Claim, Queued, history_changed},
     command_handler::Answered,
     known::Known,
@@ -139,23 +140,24 @@ impl<A: Default> Default for Loaded<A> {
     }
 }
 
-/// One round trip: the stream's events after a version, and what the command led to.
-const LOAD: &str = "SELECT e.stream_version, e.event_type, e.schema_version, e.payload, e.position, \
+/// One round trip: the stream's events after a version, and what the command led to. The offset, which leaves out nothing, makes the
+/// lookup start from both, however small the planner believes the log to be.
+pub(crate) const LOAD: &str = "SELECT e.stream_version, e.event_type, e.schema_version, e.payload, e.position, \
      CASE WHEN e.stream_version = c.stream_version THEN e.metadata END AS metadata \
      FROM streams AS s \
      LEFT JOIN commands AS c ON c.stream_id = s.stream_id AND c.command_id = $3 \
      LEFT JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = s.stream_id \
-         AND events.stream_version > least($2, c.stream_version - 1) AND events.position > s.since_position) AS e ON true \
+         AND events.stream_version > least($2, c.stream_version - 1) AND events.position > s.since_position OFFSET 0) AS e ON true \
      WHERE s.stream_id = $1 ORDER BY e.stream_version";
 
-const ANSWERED: &str = "SELECT c.command_id, c.stream_version, e.position, e.metadata \
+pub(crate) const ANSWERED: &str = "SELECT c.command_id, c.stream_version, e.position, e.metadata \
      FROM commands AS c JOIN streams AS s USING (stream_id) \
-     JOIN events AS e ON e.stream_id = c.stream_id AND e.stream_version = c.stream_version AND e.position > s.since_position \
+     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = c.stream_id AND events.stream_version = c.stream_version \
+         AND events.position > s.since_position OFFSET 0) AS e \
      WHERE c.stream_id = $1 AND c.command_id = ANY ($2)";
 
-const POSITION_OF: &str = "SELECT e.position FROM streams AS s \
-     JOIN events AS e ON e.stream_id = s.stream_id AND e.stream_version = $2 AND e.position > s.since_position \
-     WHERE s.stream_id = $1";
+pub(crate) const POSITION_OF: &str = "SELECT position FROM events WHERE stream_id = $1 AND stream_version = $2 \
+     AND position > (SELECT since_position FROM streams WHERE stream_id = $1)";
 
 impl EventStore {
     /// Connects, refuses a server that does not keep what it acknowledges, and starts the batchers on `tracker`.
@@ -171,17 +173,7 @@ impl EventStore {
         tracker: &TaskTracker,
     ) -> Result<Self, StoreError> {
         config.check()?;
-        let options = (*pool.connect_options()).clone().options([
-            ("lock_timeout", "5s"),
-            ("synchronous_commit", "on"),
-            ("plan_cache_mode", "force_generic_plan"),
-            ("jit", "off"),
-            // As `append_batch` and `append_one` ask of their callers.
-            ("enable_seqscan", "off"),
-            ("enable_bitmapscan", "off"),
-            ("enable_sort", "off"),
-            ("default_transaction_isolation", "read\\ committed"),
-        ]);
+        let options = (*pool.connect_options()).clone().options(schema::SESSION).options(append_sql::SESSION);
         let (sender, receiver) = mpsc::channel(config.queue);
         let queue = Arc::new(Mutex::new(receiver));
         let (changed, busy, counters) = (CancellationToken::new(), Arc::<AtomicUsize>::default(), Counters::default());

@@ -7,6 +7,7 @@ mod faults;
 mod handler;
 mod interleavings;
 mod outsider;
+mod plans;
 mod replay;
 mod server_faults;
 mod snapshots;
