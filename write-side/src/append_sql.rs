@@ -108,7 +108,7 @@ async fn append_batch(
     let mut commands: Vec<_> = commands.chain(keys).collect();
     commands.sort_unstable();
     sqlx::query_as(
-        "SELECT * FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+        "SELECT * FROM append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)",
     )
     .bind(hint.0)
     .bind(vouched.known.map_or(0, |known| known.position.0))
@@ -132,6 +132,7 @@ async fn append_batch(
     .bind(commands.iter().map(|(stream, ..)| *stream).collect::<Vec<_>>())
     .bind(commands.iter().map(|(_, id, ..)| *id).collect::<Vec<_>>())
     .bind(commands.iter().map(|(.., version)| *version).collect::<Vec<_>>())
+    .bind(vouched.ahead)
     .fetch_one(connection)
     .await
 }

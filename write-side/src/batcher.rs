@@ -35,6 +35,10 @@ const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
 const HISTORY_CHANGED: &str = "WB001";
 /// What they raise when somebody else may have appended to a stream that this process vouched for.
 const LOOK_AGAIN: &str = "WB003";
+/// What they raise when a batch that was written ahead does not stand behind the one that was under way.
+const NOT_NEXT: &str = "WB004";
+/// The same, where the batch stumbled over what stands there.
+const UNIQUE: &str = "23505";
 
 /// An append that waits for its verdict.
 pub(crate) struct Queued {
@@ -79,7 +83,7 @@ pub(crate) struct Batcher {
 
 /// What became of a batch as a whole.
 enum BatchError {
-    /// A deadlock, a serialisation failure or a lock timeout: the same batch may pass now.
+    /// A deadlock, a serialisation failure, a lock timeout, or it was written ahead in vain: the same batch may pass now.
     Repeat(sqlx::Error),
     /// What this process thought that it knew of the batch's streams may be old: the same batch may pass when they are looked for.
     LookAgain(sqlx::Error),
@@ -189,13 +193,13 @@ impl Batcher {
         };
         let hint = self.wake.reached();
         let streams = sorted_streams(batch);
-        let vouched = if sure {
-            let expected = streams.iter().map(|(_, stream)| (&stream.stream_id, stream.expected_version));
-            self.known.vouch(self.wake.newest(), expected)
+        let sent = sent(batch, &streams);
+        let (vouched, _sending) = if sure {
+            let expected = streams.iter().map(|(_, stream)| stream.expected_version);
+            self.known.vouch(self.wake.newest(), sent, expected)
         } else {
-            self.known.vouch_for_none(streams.len())
+            self.known.vouch_for_none(sent)
         };
-        let _sending = self.known.sending(sent(batch, &streams));
         let call = append_sql::append(&mut connection, batch, &streams, hint, &vouched);
         let Ok(outcome) = tokio::time::timeout(self.config.statement_timeout, call).await else {
             return Err(BatchError::Lost(None)); // the connection is dropped: its transaction ends one way or the other
@@ -208,11 +212,6 @@ impl Batcher {
             // It says so of the whole session or server, maybe in the middle of a commit: whether that had happened is not said.
             Err(error) if ends_session(&error) => Err(BatchError::Lost(Some(error))),
             Err(error) => match error.as_database_error().map(|error| error.code().unwrap_or_default().into_owned()) {
-                // Deadlock, serialisation failure, lock timeout.
-                Some(code) if ["40P01", "40001", "55P03"].contains(&code.as_str()) => {
-                    self.connection = Some(connection);
-                    Err(BatchError::Repeat(error))
-                }
                 Some(code) if code == LOOK_AGAIN => {
                     self.connection = Some(connection);
                     self.known.forget(vouched.known);
@@ -222,6 +221,15 @@ impl Batcher {
                 Some(_) if vouched.for_any && is_command_known(&error) => {
                     self.connection = Some(connection);
                     Err(BatchError::LookAgain(error))
+                }
+                Some(code)
+                    if is_of_the_moment(&code) || (code == UNIQUE && vouched.ahead && !is_command_known(&error)) =>
+                {
+                    self.connection = Some(connection);
+                    if vouched.ahead {
+                        self.known.pause();
+                    }
+                    Err(BatchError::Repeat(error))
                 }
                 // The log lacks what this process has committed: its server was restored, or a standby was behind.
                 Some(code) if code == HISTORY_CHANGED => {
@@ -397,6 +405,11 @@ fn sent(batch: &[Queued], streams: &[(usize, &StreamAppend)]) -> Sent {
         first_event,
         last_event: all.last().map_or(first_event, |event| event.event_id),
     }
+}
+
+/// A deadlock, a serialisation failure, a lock timeout, or a batch that was written ahead in vain.
+fn is_of_the_moment(code: &str) -> bool {
+    ["40P01", "40001", "55P03", NOT_NEXT].contains(&code)
 }
 
 /// A command had its effect on the stream before, or a key in its category.

@@ -17,6 +17,9 @@ const REMEMBERED: usize = 1 << 15;
 /// Once so much was appended since, looking for versions costs less than comparing what came.
 const FAR: i64 = 2000;
 
+/// So many batches are not written ahead after one that was, and did not stand where it was to: somebody else appends too, or is refused.
+const PAUSE: u32 = 16;
+
 /// Of all streams, as far as one process knows. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Known(Arc<Mutex<Run>>);
@@ -41,6 +44,8 @@ struct Run {
     /// As many as may be heard of before the one whose events stand before theirs; with more of them, it is not waited for: somebody
     /// else wrote those, or the answer to it was lost.
     most_early: usize,
+    /// Batches that are not to be written ahead.
+    pause: u32,
 }
 
 /// A batch that was committed: its events stand from the position after `before` to `last`.
@@ -88,6 +93,8 @@ pub(crate) struct Vouched {
     pub look: Vec<bool>,
     /// Whether any stream that is not new is not to be looked for.
     pub for_any: bool,
+    /// Whether the events may be written before the other batch is committed.
+    pub ahead: bool,
 }
 
 impl Known {
@@ -97,42 +104,32 @@ impl Known {
         let most_early = 2 * connections;
         let (versions, older) = (HashMap::new(), HashMap::new());
         let (early, sent) = (Vec::new(), Vec::new());
-        Self(Arc::new(Mutex::new(Run { end: None, versions, older, early, sent, most_early })))
+        Self(Arc::new(Mutex::new(Run { end: None, versions, older, early, sent, most_early, pause: 0 })))
     }
 
-    /// For a batch on these streams, ascending, at these expected versions, of a log that is said to have come to `newest`.
-    pub(crate) fn vouch<'a>(
+    /// For a batch on streams at these expected versions, of a log that is said to have come to `newest`. Until the guard is dropped, the
+    /// batch is under way.
+    pub(crate) fn vouch(
         &self,
         newest: Position,
-        streams: impl Iterator<Item = (&'a StreamId, StreamVersion)> + Clone,
-    ) -> Vouched {
-        let run = self.lock();
-        let is_near = run.end.is_some_and(|end| newest.0 - end.position.0 <= FAR);
-        let next = run.end.and_then(|end| {
-            let [sent] = run.sent.as_slice() else { return None };
-            let apart = sent.is_apart_from(streams.clone().map(|(stream, _)| stream));
-            let last = Landmark { position: Position(end.position.0 + sent.events), event: sent.last_event };
-            apart.then_some(Next { first_event: sent.first_event, last })
-        });
-        let mut for_any = false;
-        let look = streams.map(|(stream, expected)| {
-            let known = is_near && run.version(stream) == Some(expected);
-            for_any |= known;
-            expected > 0 && !known
-        });
-        let look = look.collect();
-        Vouched { known: run.end, next, look, for_any }
+        sent: Sent,
+        expected: impl Iterator<Item = StreamVersion> + Clone,
+    ) -> (Vouched, Sending<'_>) {
+        let mut run = self.lock();
+        let vouched = run.vouch(newest, sent.streams.iter().zip(expected));
+        (vouched, self.sending(&mut run, sent))
     }
 
-    /// For a batch of so many streams, each to be looked for.
-    pub(crate) fn vouch_for_none(&self, streams: usize) -> Vouched {
-        Vouched { known: self.lock().end, next: None, look: vec![true; streams], for_any: false }
+    /// For a batch whose streams are all to be looked for.
+    pub(crate) fn vouch_for_none(&self, sent: Sent) -> (Vouched, Sending<'_>) {
+        let mut run = self.lock();
+        let look = vec![true; sent.streams.len()];
+        (Vouched { known: run.end, next: None, look, for_any: false, ahead: false }, self.sending(&mut run, sent))
     }
 
-    /// Until the guard is dropped, the batch is under way.
-    pub(crate) fn sending(&self, sent: Sent) -> Sending<'_> {
+    fn sending(&self, run: &mut Run, sent: Sent) -> Sending<'_> {
         let sent = Arc::new(sent);
-        self.lock().sent.push(sent.clone());
+        run.sent.push(sent.clone());
         Sending { known: self, sent }
     }
 
@@ -146,6 +143,11 @@ impl Known {
         if run.end == as_of {
             run.forget();
         }
+    }
+
+    /// A batch that was written ahead did not stand behind the one that was under way.
+    pub(crate) fn pause(&self) {
+        self.lock().pause = PAUSE;
     }
 
     fn lock(&self) -> MutexGuard<'_, Run> {
@@ -166,8 +168,38 @@ impl Drop for Sending<'_> {
 }
 
 impl Run {
+    /// For streams, ascending, at their expected versions.
+    fn vouch<'a>(
+        &mut self,
+        newest: Position,
+        streams: impl Iterator<Item = (&'a StreamId, StreamVersion)> + Clone,
+    ) -> Vouched {
+        let is_near = self.end.is_some_and(|end| newest.0 - end.position.0 <= FAR);
+        let next = self.end.and_then(|end| {
+            let [sent] = self.sent.as_slice() else { return None };
+            let apart = sent.is_apart_from(streams.clone().map(|(stream, _)| stream));
+            let last = Landmark { position: Position(end.position.0 + sent.events), event: sent.last_event };
+            apart.then_some(Next { first_event: sent.first_event, last })
+        });
+        let mut for_any = false;
+        let look = streams.map(|(stream, expected)| {
+            let known = is_near && self.version(stream) == Some(expected);
+            for_any |= known;
+            expected > 0 && !known
+        });
+        let look: Vec<_> = look.collect();
+        let ahead = next.is_some() && !look.contains(&true) && self.may_be_ahead();
+        Vouched { known: self.end, next, look, for_any, ahead }
+    }
+
     fn version(&self, stream: &StreamId) -> Option<StreamVersion> {
         self.versions.get(stream).or_else(|| self.older.get(stream)).copied()
+    }
+
+    fn may_be_ahead(&mut self) -> bool {
+        let paused = self.pause > 0;
+        self.pause = self.pause.saturating_sub(1);
+        !paused
     }
 
     fn forget(&mut self) {
@@ -236,7 +268,7 @@ mod tests {
     /// In a log that is said to have come so far.
     fn vouch_in(known: &Known, newest: i64, streams: &[(&str, StreamVersion)]) -> (i64, Vec<bool>) {
         let streams: Vec<_> = streams.iter().map(|(name, version)| (stream(name), *version)).collect();
-        let vouched = known.vouch(Position(newest), streams.iter().map(|(stream, version)| (stream, *version)));
+        let vouched = known.lock().vouch(Position(newest), streams.iter().map(|(stream, version)| (stream, *version)));
         let old = streams.iter().filter(|(_, expected)| *expected > 0).count();
         assert_eq!(vouched.for_any, vouched.look.iter().filter(|look| **look).count() < old);
         (vouched.known.map_or(0, |known| known.position.0), vouched.look)
@@ -301,7 +333,7 @@ mod tests {
         let known = Known::new(2);
         let next = |streams: &[&str]| {
             let streams: Vec<_> = streams.iter().map(|name| stream(name)).collect();
-            known.vouch(Position(0), streams.iter().map(|stream| (stream, 1))).next.map(|next| next.last)
+            known.lock().vouch(Position(0), streams.iter().map(|stream| (stream, 1))).next.map(|next| next.last)
         };
         let sent = |last: i64, streams: &[&str]| Sent {
             streams: streams.iter().map(|name| stream(name)).collect(),
@@ -309,7 +341,7 @@ mod tests {
             first_event: landmark(11).event,
             last_event: landmark(last).event,
         };
-        let sending = known.sending(sent(13, &["b", "d"]));
+        let (_, sending) = known.vouch_for_none(sent(13, &["b", "d"]));
         assert_eq!(next(&["a"]), None, "nothing is known");
         known.add(batch(9, 10, &[("a", 1)]));
         for apart in [&["a"][..], &["a", "c", "e"], &["c"], &["e"]] {
@@ -318,12 +350,33 @@ mod tests {
         for with in [&["b"][..], &["d"], &["a", "b"], &["c", "d", "e"]] {
             assert_eq!(next(with), None, "{with:?}");
         }
-        let another = known.sending(sent(14, &["f"]));
+        let (_, another) = known.vouch_for_none(sent(14, &["f"]));
         assert_eq!(next(&["a"]), None, "nobody knows which comes first");
         drop(sending);
         assert_eq!(next(&["a"]), Some(Landmark { position: Position(13), ..landmark(14) }));
         drop(another);
         assert_eq!(next(&["a"]), None);
+    }
+
+    #[test]
+    fn a_batch_is_written_ahead_behind_one_that_is_foreseen_if_nothing_is_looked_for_and_not_again_soon_after_a_mistake()
+     {
+        let known = Known::new(2);
+        let ahead = |streams: &[(&str, StreamVersion)]| {
+            let streams: Vec<_> = streams.iter().map(|(name, version)| (stream(name), *version)).collect();
+            known.lock().vouch(Position(0), streams.iter().map(|(stream, version)| (stream, *version))).ahead
+        };
+        known.add(batch(9, 10, &[("a", 1)]));
+        assert!(!ahead(&[("a", 1)]), "behind nothing");
+        let (first_event, last_event) = (landmark(11).event, landmark(11).event);
+        let _under_way = known.vouch_for_none(Sent { streams: vec![stream("b")], events: 1, first_event, last_event });
+        assert!(ahead(&[("a", 1), ("new", 0)]));
+        assert!(!ahead(&[("a", 1), ("unknown", 3)]));
+        known.pause();
+        for _ in 0..PAUSE {
+            assert!(!ahead(&[("a", 1)]));
+        }
+        assert!(ahead(&[("a", 1)]));
     }
 
     #[test]

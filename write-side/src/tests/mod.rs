@@ -1,5 +1,6 @@
 //! The store, the handler and the deciders against a real Postgres, a database per test.
 
+mod ahead;
 mod deciders;
 mod event_store;
 mod failover;

@@ -99,7 +99,7 @@ async fn plans_that_were_made_for_an_almost_empty_partition_are_good_when_it_is_
     let mut appending = Session::on(&fixture, &append_sql::SESSION).await;
     let mut loading = Session::on(&fixture, &[("plan_cache_mode", "force_generic_plan")]).await;
     let few = "ALTER TABLE events_p000000 SET (autovacuum_enabled = off); ALTER TABLE streams SET (autovacuum_enabled = off); \
-         ALTER TABLE commands SET (autovacuum_enabled = off); INSERT INTO streams SELECT 'test-' || n, 0 FROM unnest('{a,b}'::text[]) AS n; \
+         ALTER TABLE commands SET (autovacuum_enabled = off); INSERT INTO streams (stream_id, since_position) SELECT 'test-' || n, 0 FROM unnest('{a,b}'::text[]) AS n; \
          INSERT INTO events SELECT n, 'test-' || chr(96 + n), 1, md5('e' || n)::uuid, 'Tested', 1, '{}', '{}', now() \
              FROM generate_series(1, 3) AS n; \
          INSERT INTO commands VALUES ('test-a', '00000000-0000-0000-0000-000000000001', 1)";
@@ -110,7 +110,7 @@ async fn plans_that_were_made_for_an_almost_empty_partition_are_good_when_it_is_
     let many = format!(
         "INSERT INTO events SELECT n, 'test-' || n, 1, md5('e' || n)::uuid, 'Tested', 1, '{{}}', '{{}}', now() \
              FROM generate_series(4, {MANY}) AS n; \
-         INSERT INTO streams SELECT 'test-' || n, 0 FROM generate_series(4, {MANY}) AS n; \
+         INSERT INTO streams (stream_id, since_position) SELECT 'test-' || n, 0 FROM generate_series(4, {MANY}) AS n; \
          INSERT INTO commands SELECT 'test-' || n, gen_random_uuid(), 1 FROM generate_series(4, {MANY}) AS n"
     );
     appending.run(&many).await;

@@ -1,8 +1,11 @@
--- The append finds an event by its position, and a stream's row by its name, in the index that is made for it, whatever the planner believes
--- of a table's size. The newest partition of events is empty when plans are made and full soon after; while it holds a row or two, to go
--- through the whole index by stream costs the planner no more than to look into the one by position, and such a plan was kept until the
--- partition was analysed. So whatever is looked for by position is asked for in that order, of which there is one index; and a stream's row
--- stands in a query of its own, which cannot become a join over all of them. Nothing else is new here.
+-- Two things are new in the append: it may write its events before it has the head of the log, and its lookups do not depend on what the
+-- planner believes. Expand step: the previous release calls it as before, and never writes ahead.
+--
+-- An event is found by its position, and a stream's row by its name, in the index that is made for it. The newest partition of events is
+-- empty when plans are made and full soon after; while it holds a row or two, to go through the whole index by stream costs the planner no
+-- more than to look into the one by position, and such a plan was kept until the partition was analysed. So whatever is looked for by
+-- position is asked for in that order, of which there is one index; and a stream's row stands in a query of its own, which cannot become a
+-- join over all of them.
 SET LOCAL lock_timeout = '5s';
 
 -- Refuses a log that ends before a position that it is said to have reached, or that holds another event where one is known (0: neither is).
@@ -18,14 +21,36 @@ BEGIN
     END IF;
 END $$;
 
--- As before, but for the lookups.
-CREATE OR REPLACE FUNCTION append_batch(
+-- Events were written ahead, and what stands before them is not what was foreseen: call again, not ahead.
+CREATE FUNCTION raise_not_next() RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'events that were written ahead do not follow the batch that they were to follow' USING ERRCODE = 'WB004';
+END $$;
+
+DROP FUNCTION append_batch(
+    bigint, bigint, uuid, bigint, uuid, uuid, text[], integer[], bigint[], boolean[], integer[], text[], bigint[], uuid[], text[], smallint[],
+    json[], json[], integer[], text[], uuid[], bigint[]
+);
+
+-- As before; and p_ahead says that the events may be written while the batch that is to end at p_next is not yet committed, if its positions
+-- are certain: then so are those behind it. Several batches are written at once, and committed in the order of the log.
+--
+-- A batch shows that its positions are certain, because it has the head of the log or is written ahead itself, by a lock whose name is its
+-- first event and its last position. (It only tries: who looks whether it is shown has the lock for a moment, and is then not ahead.) So
+-- whoever waits for that lock waits for one who writes up to p_next and no further, and who cannot wait for him.
+--
+-- What is written ahead must neither wait for whoever has the head nor be waited for by him: he may want to write to the same positions. So
+-- only the batch before is waited for; if then somebody has the head already, or if not just that batch came since p_known, it raises WB004,
+-- and what was written is undone: call again, not ahead. (23505 on events means the same.)
+CREATE FUNCTION append_batch(
     p_hint            bigint,    p_known           bigint,    p_known_event    uuid,
     p_next            bigint,    p_next_first      uuid,      p_next_event     uuid,
     p_stream_ids      text[],    p_stream_appends  integer[], p_expected       bigint[], p_look             boolean[],
     p_event_appends   integer[], p_event_streams   text[],    p_event_versions bigint[], p_event_ids        uuid[],
     p_event_types     text[],    p_schema_versions smallint[], p_payloads      json[],   p_metadata         json[],
     p_command_appends integer[], p_command_streams text[],    p_command_ids    uuid[],   p_command_versions bigint[],
+    p_ahead           boolean DEFAULT false,
     OUT last_position bigint, OUT last_event uuid, OUT recorded timestamptz, OUT stale_streams integer[], OUT stale_versions bigint[]
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -33,6 +58,7 @@ DECLARE
     -- Versions are looked for in so many of the last positions first: one or two partitions.
     c_recent   CONSTANT bigint := 5000000;
     v_streams  CONSTANT integer := cardinality(p_stream_ids);
+    v_events   CONSTANT integer := cardinality(p_event_ids);
     v_since    bigint;       -- the versions are known as of this position; NULL: there are none
     v_vouched  integer := 0; -- streams that the caller vouches for
     v_new      integer;
@@ -44,6 +70,8 @@ DECLARE
     v_is_known boolean;
     v_is_next  boolean := false;
     v_overtaken boolean := false;
+    v_is_ahead  boolean;
+    v_before    bigint := 9223372036854775807; -- what is written ahead stands behind this position
 BEGIN
     stale_streams := '{}';
     stale_versions := '{}';
@@ -108,18 +136,47 @@ BEGIN
         WHERE c.append <> ALL (v_refused);
     END IF;
 
-    -- Last, and held to the commit: positions are dense and in the order of commits.
-    PERFORM FROM log_head FOR UPDATE;
+    -- Ahead only with versions that are all known or new, behind a batch whose positions are certain, and while nobody asks for the position
+    -- of a moment: he waits for the head, and then nothing may be recorded earlier.
+    v_is_ahead := CASE
+        WHEN NOT p_ahead OR v_current <> v_streams OR v_since IS NOT NULL THEN false
+        WHEN pg_try_advisory_lock_shared(uuid_hash_extended(p_next_first, p_next))
+            THEN NOT pg_advisory_unlock_shared(uuid_hash_extended(p_next_first, p_next))
+        WHEN (SELECT e.event_id FROM events AS e WHERE e.position >= p_known ORDER BY e.position DESC LIMIT 1)
+            IS DISTINCT FROM p_known_event THEN false
+        ELSE pg_try_advisory_xact_lock_shared(hashtext('append_ahead'))
+    END;
+    IF v_is_ahead THEN
+        PERFORM pg_try_advisory_xact_lock(uuid_hash_extended(p_event_ids[1], p_next + v_events));
+        recorded := clock_timestamp();
+        INSERT INTO events (position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at)
+        SELECT generate_series(p_next + 1, p_next + v_events), unnest(p_event_streams), unnest(p_event_versions), unnest(p_event_ids),
+               unnest(p_event_types), unnest(p_schema_versions), unnest(p_payloads), unnest(p_metadata), recorded;
+        PERFORM pg_advisory_xact_lock_shared(uuid_hash_extended(p_next_first, p_next));
+        PERFORM FROM log_head FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
+            PERFORM raise_not_next();
+        END IF;
+        v_before := p_next;
+    ELSE
+        -- Last, and held to the commit: positions are dense and in the order of commits.
+        PERFORM FROM log_head FOR UPDATE;
+    END IF;
     -- A statement of its own, so a snapshot taken after the lock: it sees what the last holder committed.
     SELECT e.position, e.event_id, e.recorded_at, e.xmin INTO last_position, last_event, v_last_at, v_last_xid
-    FROM events AS e WHERE e.position >= p_hint ORDER BY e.position DESC LIMIT 1;
+    FROM events AS e WHERE e.position BETWEEN p_hint AND v_before ORDER BY e.position DESC LIMIT 1;
     IF NOT FOUND THEN
         IF p_hint > 0 THEN
             PERFORM raise_history_changed(p_hint);
         END IF;
         last_position := 0;
     END IF;
-    recorded := greatest(clock_timestamp(), v_last_at);
+    IF NOT v_is_ahead AND v_refused = '{}' THEN
+        PERFORM pg_try_advisory_xact_lock(uuid_hash_extended(p_event_ids[1], last_position + v_events));
+    END IF;
+    IF NOT v_is_ahead THEN
+        recorded := greatest(clock_timestamp(), v_last_at);
+    END IF;
 
     -- First of all that it is the caller's log.
     IF p_known > 0 AND last_event IS DISTINCT FROM p_known_event THEN
@@ -131,6 +188,12 @@ BEGIN
         IF v_is_known IS NOT TRUE THEN
             PERFORM raise_history_changed(p_known);
         END IF;
+    END IF;
+    IF v_is_ahead THEN
+        IF v_is_next IS NOT TRUE OR v_last_at > recorded THEN
+            PERFORM raise_not_next();
+        END IF;
+        RETURN;
     END IF;
     IF v_vouched > 0 AND v_versions IS NULL THEN
         -- What one transaction appends stands together. So if one transaction wrote the foreseen batch's first event right behind p_known
@@ -160,7 +223,7 @@ BEGIN
 
     IF v_refused = '{}' THEN
         INSERT INTO events (position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at)
-        SELECT generate_series(last_position + 1, last_position + cardinality(p_event_ids)), unnest(p_event_streams),
+        SELECT generate_series(last_position + 1, last_position + v_events), unnest(p_event_streams),
                unnest(p_event_versions), unnest(p_event_ids), unnest(p_event_types), unnest(p_schema_versions), unnest(p_payloads),
                unnest(p_metadata), recorded;
     ELSE
@@ -241,3 +304,32 @@ BEGIN
     INSERT INTO events (position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at)
     VALUES (last_position + 1, p_stream_id, p_expected + 1, p_event_id, p_event_type, p_schema_version, p_payload, p_metadata, recorded);
 END $$;
+
+-- As before; who is writing ahead is waited for too. (He does not wait for the head, and gives up.)
+CREATE OR REPLACE FUNCTION position_as_of(p_time timestamptz) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '5s' AS $$
+DECLARE
+    v_before bigint := 0; -- recorded at or before the moment
+    v_after  bigint;      -- recorded later, or beyond the head
+    v_middle bigint;
+BEGIN
+    -- Behind an event that was recorded later, nothing earlier can follow.
+    IF p_time >= coalesce((SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1), '-infinity') THEN
+        PERFORM FROM log_head FOR UPDATE;
+        PERFORM pg_advisory_xact_lock(hashtext('append_ahead'));
+    END IF;
+    SELECT coalesce(max(position), 0) + 1 INTO v_after FROM events;
+    -- recorded_at never runs backwards in position.
+    WHILE v_after - v_before > 1 LOOP
+        v_middle := (v_before + v_after) / 2;
+        IF (SELECT recorded_at FROM events WHERE position = v_middle) <= p_time THEN
+            v_before := v_middle;
+        ELSE
+            v_after := v_middle;
+        END IF;
+    END LOOP;
+    RETURN v_before;
+END $$;
+
+REVOKE ALL ON FUNCTION raise_not_next, append_batch FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION append_batch TO waybill_service;

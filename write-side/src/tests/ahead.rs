@@ -1,0 +1,190 @@
+//! A batch that is written while the one before it is not yet committed: it stands behind that one, or nowhere.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::task::JoinHandle;
+
+use super::{
+    Fixture,
+    event_store::{append_one, assert_whole},
+    faults::until_blocked,
+};
+
+/// What a call returned: the position before its first event, or the code of its error.
+type Told = Result<Option<i64>, String>;
+
+/// A session that appends past the store, and what it is waiting for.
+struct Session(PgConnection);
+
+impl Session {
+    async fn on(fixture: &Fixture) -> Self {
+        Self(PgConnection::connect(&fixture.database.superuser_url()).await.unwrap())
+    }
+
+    async fn run(&mut self, sql: &str) -> Told {
+        let told = sqlx::query_scalar(sql).fetch_optional(&mut self.0).await;
+        told.map(Option::flatten)
+            .map_err(|error| error.as_database_error().and_then(|error| error.code()).expect("a code").into_owned())
+    }
+
+    fn spawn(mut self, sql: String) -> JoinHandle<Told> {
+        tokio::spawn(async move { self.run(&sql).await })
+    }
+}
+
+/// An event to each of the streams at version 1, with the ids of these positions, by who knows position 1; ahead of the batch before it,
+/// which is to have the positions of `behind`.
+fn batch(streams: &[&str], positions: RangeInclusive<i64>, behind: Option<RangeInclusive<i64>>) -> String {
+    let each = |value: &str| vec![value; streams.len()].join(",");
+    let names = streams.iter().map(|name| format!("'test-{name}'")).collect::<Vec<_>>().join(",");
+    let ids = positions.map(|position| format!("uuid_of({position})")).collect::<Vec<_>>().join(",");
+    let next = behind.as_ref().map_or("NULL, NULL, NULL".to_owned(), |behind| {
+        format!("{1}, uuid_of({0}), uuid_of({1})", behind.start(), behind.end())
+    });
+    let (zeros, ones) = (each("0"), each("1"));
+    format!(
+        "SELECT last_position FROM append_batch(1, 1, uuid_of(1), {next}, ARRAY[{names}], '{{{zeros}}}', '{{{zeros}}}', '{{{0}}}', \
+         '{{{zeros}}}', ARRAY[{names}], '{{{ones}}}', ARRAY[{ids}], '{{{1}}}', '{{{ones}}}', ARRAY[{2}]::json[], ARRAY[{2}]::json[], \
+         '{{}}', '{{}}', '{{}}', '{{}}', {3})",
+        each("f"),
+        each("Tested"),
+        each("'{}'"),
+        behind.is_some(),
+    )
+}
+
+/// Position 1 is taken; positions 2 and 3 are written by a batch that is not committed, and 4 and 5 by one ahead that waits for it.
+async fn two_under_way(fixture: &Fixture) -> (Session, JoinHandle<Told>) {
+    let mut first = Session::on(fixture).await;
+    let id = "CREATE FUNCTION uuid_of(n bigint) RETURNS uuid LANGUAGE sql AS \
+              $$ SELECT ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid $$";
+    sqlx::raw_sql(id).execute(&mut first.0).await.unwrap();
+    let sql = "INSERT INTO events VALUES (1, 'test-a', 1, uuid_of(1), 'Tested', 1, '{}', '{}', clock_timestamp()) RETURNING position";
+    first.run(sql).await.unwrap();
+    sqlx::raw_sql("INSERT INTO streams (stream_id, since_position) VALUES ('test-a', 0); BEGIN")
+        .execute(&mut first.0)
+        .await
+        .unwrap();
+    assert_eq!(first.run(&batch(&["b", "c"], 2..=3, None)).await, Ok(Some(1)));
+    let second = Session::on(fixture).await.spawn(batch(&["d", "e"], 4..=5, Some(2..=3)));
+    until_waiting_for(fixture, "advisory").await;
+    (first, second)
+}
+
+/// Until somebody waits for a lock of that kind: who writes ahead waits for the batch before him, everybody else for the head of the log.
+async fn until_waiting_for(fixture: &Fixture, kind: &str) {
+    let superuser = fixture.superuser().await;
+    let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = $1 AND NOT granted \
+                   AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database()))";
+    let looking =
+        async { while !sqlx::query_scalar::<_, bool>(waiting).bind(kind).fetch_one(&superuser).await.unwrap() {} };
+    tokio::time::timeout(Duration::from_secs(20), looking).await.expect("somebody waits");
+}
+
+#[tokio::test]
+async fn a_batch_is_written_before_the_one_before_it_is_committed_and_stands_behind_it() {
+    let fixture = Fixture::new().await;
+    let (mut first, second) = two_under_way(&fixture).await;
+    first.run("COMMIT").await.unwrap();
+    assert_eq!(second.await.unwrap(), Ok(Some(3)));
+    assert_eq!(assert_whole(&fixture).await, 5);
+    append_one(&fixture.store, "d", 1).await.expect("the store goes on behind it");
+}
+
+#[tokio::test]
+async fn what_was_written_ahead_of_a_batch_that_is_undone_is_undone_too() {
+    let fixture = Fixture::new().await;
+    let (mut first, second) = two_under_way(&fixture).await;
+    first.run("ROLLBACK").await.unwrap();
+    assert_eq!(second.await.unwrap(), Err("WB004".into()));
+    assert_eq!(assert_whole(&fixture).await, 1);
+}
+
+#[tokio::test]
+async fn what_was_written_ahead_of_a_batch_that_wrote_less_is_undone() {
+    let fixture = Fixture::new().await;
+    let (mut first, second) = two_under_way(&fixture).await;
+    // As if one of its two appends had been refused; the row is not visible to anybody else yet.
+    sqlx::raw_sql("DELETE FROM events WHERE position = 3; COMMIT").execute(&mut first.0).await.unwrap();
+    assert_eq!(second.await.unwrap(), Err("WB004".into()));
+    assert_eq!(assert_whole(&fixture).await, 2);
+}
+
+#[tokio::test]
+async fn whoever_has_the_head_is_not_kept_from_it_by_what_was_written_ahead() {
+    let fixture = Fixture::new().await;
+    let (mut first, second) = two_under_way(&fixture).await;
+    // In plain SQL, and behind the same batch: one of the two has the head first, the other waits or is told, and none is in a circle.
+    let mut outsider = Session::on(&fixture).await;
+    let outside = tokio::spawn(async move {
+        sqlx::raw_sql("BEGIN; SELECT FROM log_head FOR UPDATE").execute(&mut outsider.0).await.unwrap();
+        let sql = "INSERT INTO events SELECT max(position) + 1, 'test-f', 1, gen_random_uuid(), 'Tested', 1, '{}', '{}', clock_timestamp() \
+                   FROM events RETURNING position";
+        let position = outsider.run(sql).await;
+        sqlx::raw_sql("INSERT INTO streams (stream_id, since_position) VALUES ('test-f', 0); COMMIT")
+            .execute(&mut outsider.0)
+            .await
+            .unwrap();
+        position
+    });
+    until_blocked(&fixture, 2).await;
+    first.run("COMMIT").await.unwrap();
+    match (second.await.unwrap(), outside.await.unwrap()) {
+        (Ok(Some(3)), Ok(Some(6))) => assert_eq!(assert_whole(&fixture).await, 6),
+        (Err(code), Ok(Some(4))) if code == "WB004" => assert_eq!(assert_whole(&fixture).await, 4),
+        told => panic!("{told:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_position_of_a_moment_waits_for_what_was_written_ahead_of_it() {
+    let fixture = Fixture::new().await;
+    let (mut first, second) = two_under_way(&fixture).await;
+    let superuser: PgPool = fixture.superuser().await;
+    let now: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&superuser).await.unwrap();
+    let log = fixture.store.log().clone();
+    let asked = tokio::spawn(async move { log.position_at(now).await.unwrap().0 });
+    until_blocked(&fixture, 2).await;
+    first.run("COMMIT").await.unwrap();
+    // Whoever of the two has the head first: what is answered is all that was recorded by then, for ever.
+    match (second.await.unwrap(), asked.await.unwrap()) {
+        (Ok(Some(3)), 5) => (),
+        (Err(code), 3) if code == "WB004" => (),
+        told => panic!("{told:?}"),
+    }
+}
+
+#[tokio::test]
+async fn nobody_writes_ahead_of_a_batch_that_does_not_have_the_head_or_while_a_moments_position_is_asked_for() {
+    let fixture = Fixture::new().await;
+    let (mut first, second) = two_under_way(&fixture).await;
+    // The second does not have it: a third waits for the head as everybody does.
+    let third = Session::on(&fixture).await.spawn(batch(&["g"], 6..=6, Some(4..=5)));
+    until_waiting_for(&fixture, "transactionid").await;
+    first.run("COMMIT").await.unwrap();
+    let told = (second.await.unwrap(), third.await.unwrap());
+    assert!(matches!(told, (Ok(Some(3)), Ok(Some(5))) | (Err(_), Ok(Some(3)))), "{told:?}");
+    let events = assert_whole(&fixture).await;
+
+    let mut asking = Session::on(&fixture).await;
+    sqlx::raw_sql("BEGIN; SELECT pg_advisory_xact_lock(hashtext('append_ahead'))")
+        .execute(&mut asking.0)
+        .await
+        .unwrap();
+    let mut before = Session::on(&fixture).await;
+    sqlx::raw_sql("BEGIN").execute(&mut before.0).await.unwrap();
+    let known = |sql: String| {
+        sql.replace("append_batch(1, 1, uuid_of(1)", &format!("append_batch(1, {events}, uuid_of({events})"))
+    };
+    let id = "UPDATE events SET event_id = uuid_of(position) WHERE position = (SELECT max(position) FROM events)";
+    sqlx::raw_sql(id).execute(&fixture.superuser().await).await.unwrap();
+    let (next, last) = (events + 1, events + 2);
+    assert_eq!(before.run(&known(batch(&["h"], next..=next, None))).await, Ok(Some(events)));
+    let behind = Session::on(&fixture).await.spawn(known(batch(&["i"], last..=last, Some(next..=next))));
+    until_waiting_for(&fixture, "transactionid").await;
+    before.run("COMMIT").await.unwrap();
+    assert_eq!(behind.await.unwrap(), Ok(Some(next)));
+    assert_eq!(assert_whole(&fixture).await, last);
+}
