@@ -90,11 +90,12 @@ const STREAM: &str = "SELECT position, stream_id, stream_version, event_id, even
      AND position > (SELECT since_position FROM streams WHERE stream_id = $1) \
      ORDER BY stream_version LIMIT $3";
 
-/// Many streams in one round trip; each looks only after its own first position. The offset, which leaves out nothing, keeps the planner
-/// from joining the whole log with them: it may believe that the log is small, and keep that plan.
+/// Many streams in one round trip; each looks only after its own first position. The order inside and the offset, which leaves out nothing,
+/// keep the planner to the index by stream: it may believe that the log is small, and keep such a plan.
 const STREAMS: &str = "SELECT e.position, e.stream_id, e.stream_version, e.event_id, e.event_type, e.schema_version, e.payload, e.metadata, e.recorded_at \
      FROM streams AS s \
-     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = s.stream_id AND events.position > s.since_position OFFSET 0) AS e \
+     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = s.stream_id AND events.position > s.since_position \
+         ORDER BY events.stream_version OFFSET 0) AS e \
      WHERE s.stream_id = ANY ($1) ORDER BY e.stream_id, e.stream_version";
 
 const AT_POSITIONS: &str = "SELECT position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at \

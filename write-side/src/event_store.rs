@@ -140,24 +140,27 @@ impl<A: Default> Default for Loaded<A> {
     }
 }
 
-/// One round trip: the stream's events after a version, and what the command led to. The offset, which leaves out nothing, makes the
-/// lookup start from both, however small the planner believes the log to be.
+/// One round trip: the stream's events after a version, and what the command led to. Here as below, the order inside and the offset, which
+/// leaves out nothing, keep the planner to the index by stream, however small it believes the log to be.
 pub(crate) const LOAD: &str = "SELECT e.stream_version, e.event_type, e.schema_version, e.payload, e.position, \
      CASE WHEN e.stream_version = c.stream_version THEN e.metadata END AS metadata \
      FROM streams AS s \
      LEFT JOIN commands AS c ON c.stream_id = s.stream_id AND c.command_id = $3 \
      LEFT JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = s.stream_id \
-         AND events.stream_version > least($2, c.stream_version - 1) AND events.position > s.since_position OFFSET 0) AS e ON true \
+         AND events.stream_version > least($2, c.stream_version - 1) AND events.position > s.since_position \
+         ORDER BY events.stream_version OFFSET 0) AS e ON true \
      WHERE s.stream_id = $1 ORDER BY e.stream_version";
 
+/// Versions are dense: the first from a command's version on is that one.
 pub(crate) const ANSWERED: &str = "SELECT c.command_id, c.stream_version, e.position, e.metadata \
      FROM commands AS c JOIN streams AS s USING (stream_id) \
-     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = c.stream_id AND events.stream_version = c.stream_version \
-         AND events.position > s.since_position OFFSET 0) AS e \
+     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = c.stream_id AND events.stream_version >= c.stream_version \
+         AND events.position > s.since_position ORDER BY events.stream_version LIMIT 1) AS e \
      WHERE c.stream_id = $1 AND c.command_id = ANY ($2)";
 
-pub(crate) const POSITION_OF: &str = "SELECT position FROM events WHERE stream_id = $1 AND stream_version = $2 \
-     AND position > (SELECT since_position FROM streams WHERE stream_id = $1)";
+pub(crate) const POSITION_OF: &str = "SELECT e.position FROM (SELECT * FROM events WHERE stream_id = $1 AND stream_version >= $2 \
+         AND position > (SELECT since_position FROM streams WHERE stream_id = $1) ORDER BY stream_version LIMIT 1) AS e \
+     WHERE e.stream_version = $2";
 
 impl EventStore {
     /// Connects, refuses a server that does not keep what it acknowledges, and starts the batchers on `tracker`.

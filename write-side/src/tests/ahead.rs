@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::{
     Fixture,
     event_store::{append_one, assert_whole},
-    faults::until_blocked,
+    faults::{hold_head, until_blocked},
 };
 
 /// What a call returned: the position before its first event, or the code of its error.
@@ -27,6 +27,12 @@ impl Session {
         let told = sqlx::query_scalar(sql).fetch_optional(&mut self.0).await;
         told.map(Option::flatten)
             .map_err(|error| error.as_database_error().and_then(|error| error.code()).expect("a code").into_owned())
+    }
+
+    async fn execute(&mut self, statements: &[&str]) {
+        for sql in statements {
+            sqlx::query(sql).execute(&mut self.0).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
     }
 
     fn spawn(mut self, sql: String) -> JoinHandle<Told> {
@@ -55,31 +61,35 @@ fn batch(streams: &[&str], positions: RangeInclusive<i64>, behind: Option<RangeI
     )
 }
 
+/// At position 1, and ids that tell a position.
+async fn one_event(fixture: &Fixture) {
+    let statements = [
+        "CREATE FUNCTION uuid_of(n bigint) RETURNS uuid LANGUAGE sql AS \
+         $$ SELECT ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid $$",
+        "INSERT INTO streams (stream_id, since_position) VALUES ('test-a', 0)",
+        "INSERT INTO events VALUES (1, 'test-a', 1, uuid_of(1), 'Tested', 1, '{}', '{}', clock_timestamp())",
+    ];
+    Session::on(fixture).await.execute(&statements).await;
+}
+
 /// Position 1 is taken; positions 2 and 3 are written by a batch that is not committed, and 4 and 5 by one ahead that waits for it.
 async fn two_under_way(fixture: &Fixture) -> (Session, JoinHandle<Told>) {
+    one_event(fixture).await;
     let mut first = Session::on(fixture).await;
-    let id = "CREATE FUNCTION uuid_of(n bigint) RETURNS uuid LANGUAGE sql AS \
-              $$ SELECT ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid $$";
-    sqlx::raw_sql(id).execute(&mut first.0).await.unwrap();
-    let sql = "INSERT INTO events VALUES (1, 'test-a', 1, uuid_of(1), 'Tested', 1, '{}', '{}', clock_timestamp()) RETURNING position";
-    first.run(sql).await.unwrap();
-    sqlx::raw_sql("INSERT INTO streams (stream_id, since_position) VALUES ('test-a', 0); BEGIN")
-        .execute(&mut first.0)
-        .await
-        .unwrap();
-    assert_eq!(first.run(&batch(&["b", "c"], 2..=3, None)).await, Ok(Some(1)));
+    first.execute(&["BEGIN", &batch(&["b", "c"], 2..=3, None)]).await;
     let second = Session::on(fixture).await.spawn(batch(&["d", "e"], 4..=5, Some(2..=3)));
-    until_waiting_for(fixture, "advisory").await;
+    until_waiting_for(fixture, "advisory", 1).await;
     (first, second)
 }
 
-/// Until somebody waits for a lock of that kind: who writes ahead waits for the batch before him, everybody else for the head of the log.
-async fn until_waiting_for(fixture: &Fixture, kind: &str) {
+/// Until so many wait for a lock of that kind: who writes ahead waits for the batch before him, everybody else for the head of the log.
+async fn until_waiting_for(fixture: &Fixture, kind: &str, count: i64) {
     let superuser = fixture.superuser().await;
-    let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = $1 AND NOT granted \
-                   AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database()))";
-    let looking =
-        async { while !sqlx::query_scalar::<_, bool>(waiting).bind(kind).fetch_one(&superuser).await.unwrap() {} };
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = $1 AND NOT granted \
+                   AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+    let looking = async {
+        while sqlx::query_scalar::<_, i64>(waiting).bind(kind).fetch_one(&superuser).await.unwrap() < count {}
+    };
     tokio::time::timeout(Duration::from_secs(20), looking).await.expect("somebody waits");
 }
 
@@ -87,7 +97,7 @@ async fn until_waiting_for(fixture: &Fixture, kind: &str) {
 async fn a_batch_is_written_before_the_one_before_it_is_committed_and_stands_behind_it() {
     let fixture = Fixture::new().await;
     let (mut first, second) = two_under_way(&fixture).await;
-    first.run("COMMIT").await.unwrap();
+    first.execute(&["COMMIT"]).await;
     assert_eq!(second.await.unwrap(), Ok(Some(3)));
     assert_eq!(assert_whole(&fixture).await, 5);
     append_one(&fixture.store, "d", 1).await.expect("the store goes on behind it");
@@ -97,7 +107,7 @@ async fn a_batch_is_written_before_the_one_before_it_is_committed_and_stands_beh
 async fn what_was_written_ahead_of_a_batch_that_is_undone_is_undone_too() {
     let fixture = Fixture::new().await;
     let (mut first, second) = two_under_way(&fixture).await;
-    first.run("ROLLBACK").await.unwrap();
+    first.execute(&["ROLLBACK"]).await;
     assert_eq!(second.await.unwrap(), Err("WB004".into()));
     assert_eq!(assert_whole(&fixture).await, 1);
 }
@@ -107,7 +117,7 @@ async fn what_was_written_ahead_of_a_batch_that_wrote_less_is_undone() {
     let fixture = Fixture::new().await;
     let (mut first, second) = two_under_way(&fixture).await;
     // As if one of its two appends had been refused; the row is not visible to anybody else yet.
-    sqlx::raw_sql("DELETE FROM events WHERE position = 3; COMMIT").execute(&mut first.0).await.unwrap();
+    first.execute(&["DELETE FROM events WHERE position = 3", "COMMIT"]).await;
     assert_eq!(second.await.unwrap(), Err("WB004".into()));
     assert_eq!(assert_whole(&fixture).await, 2);
 }
@@ -119,18 +129,15 @@ async fn whoever_has_the_head_is_not_kept_from_it_by_what_was_written_ahead() {
     // In plain SQL, and behind the same batch: one of the two has the head first, the other waits or is told, and none is in a circle.
     let mut outsider = Session::on(&fixture).await;
     let outside = tokio::spawn(async move {
-        sqlx::raw_sql("BEGIN; SELECT FROM log_head FOR UPDATE").execute(&mut outsider.0).await.unwrap();
+        outsider.execute(&["BEGIN", "SELECT FROM log_head FOR UPDATE"]).await;
         let sql = "INSERT INTO events SELECT max(position) + 1, 'test-f', 1, gen_random_uuid(), 'Tested', 1, '{}', '{}', clock_timestamp() \
                    FROM events RETURNING position";
         let position = outsider.run(sql).await;
-        sqlx::raw_sql("INSERT INTO streams (stream_id, since_position) VALUES ('test-f', 0); COMMIT")
-            .execute(&mut outsider.0)
-            .await
-            .unwrap();
+        outsider.execute(&["INSERT INTO streams (stream_id, since_position) VALUES ('test-f', 0)", "COMMIT"]).await;
         position
     });
     until_blocked(&fixture, 2).await;
-    first.run("COMMIT").await.unwrap();
+    first.execute(&["COMMIT"]).await;
     match (second.await.unwrap(), outside.await.unwrap()) {
         (Ok(Some(3)), Ok(Some(6))) => assert_eq!(assert_whole(&fixture).await, 6),
         (Err(code), Ok(Some(4))) if code == "WB004" => assert_eq!(assert_whole(&fixture).await, 4),
@@ -147,7 +154,7 @@ async fn the_position_of_a_moment_waits_for_what_was_written_ahead_of_it() {
     let log = fixture.store.log().clone();
     let asked = tokio::spawn(async move { log.position_at(now).await.unwrap().0 });
     until_blocked(&fixture, 2).await;
-    first.run("COMMIT").await.unwrap();
+    first.execute(&["COMMIT"]).await;
     // Whoever of the two has the head first: what is answered is all that was recorded by then, for ever.
     match (second.await.unwrap(), asked.await.unwrap()) {
         (Ok(Some(3)), 5) => (),
@@ -157,34 +164,41 @@ async fn the_position_of_a_moment_waits_for_what_was_written_ahead_of_it() {
 }
 
 #[tokio::test]
-async fn nobody_writes_ahead_of_a_batch_that_does_not_have_the_head_or_while_a_moments_position_is_asked_for() {
+async fn batches_are_written_ahead_in_a_row() {
     let fixture = Fixture::new().await;
     let (mut first, second) = two_under_way(&fixture).await;
-    // The second does not have it: a third waits for the head as everybody does.
     let third = Session::on(&fixture).await.spawn(batch(&["g"], 6..=6, Some(4..=5)));
-    until_waiting_for(&fixture, "transactionid").await;
-    first.run("COMMIT").await.unwrap();
-    let told = (second.await.unwrap(), third.await.unwrap());
-    assert!(matches!(told, (Ok(Some(3)), Ok(Some(5))) | (Err(_), Ok(Some(3)))), "{told:?}");
-    let events = assert_whole(&fixture).await;
+    until_waiting_for(&fixture, "advisory", 2).await;
+    first.execute(&["COMMIT"]).await;
+    assert_eq!((second.await.unwrap(), third.await.unwrap()), (Ok(Some(3)), Ok(Some(5))));
+    assert_eq!(assert_whole(&fixture).await, 6);
+}
 
+#[tokio::test]
+async fn nobody_writes_ahead_of_a_batch_that_waits_for_the_head() {
+    let fixture = Fixture::new().await;
+    one_event(&fixture).await;
+    let mut head = hold_head(&fixture).await;
+    let first = Session::on(&fixture).await.spawn(batch(&["b", "c"], 2..=3, None));
+    until_waiting_for(&fixture, "transactionid", 1).await;
+    let second = Session::on(&fixture).await.spawn(batch(&["d", "e"], 4..=5, Some(2..=3)));
+    until_waiting_for(&fixture, "tuple", 1).await;
+    sqlx::query("ROLLBACK").execute(&mut head).await.unwrap();
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (Ok(Some(1)), Ok(Some(3))));
+    assert_eq!(assert_whole(&fixture).await, 5);
+}
+
+#[tokio::test]
+async fn nobody_writes_ahead_while_a_moments_position_is_asked_for() {
+    let fixture = Fixture::new().await;
+    one_event(&fixture).await;
     let mut asking = Session::on(&fixture).await;
-    sqlx::raw_sql("BEGIN; SELECT pg_advisory_xact_lock(hashtext('append_ahead'))")
-        .execute(&mut asking.0)
-        .await
-        .unwrap();
-    let mut before = Session::on(&fixture).await;
-    sqlx::raw_sql("BEGIN").execute(&mut before.0).await.unwrap();
-    let known = |sql: String| {
-        sql.replace("append_batch(1, 1, uuid_of(1)", &format!("append_batch(1, {events}, uuid_of({events})"))
-    };
-    let id = "UPDATE events SET event_id = uuid_of(position) WHERE position = (SELECT max(position) FROM events)";
-    sqlx::raw_sql(id).execute(&fixture.superuser().await).await.unwrap();
-    let (next, last) = (events + 1, events + 2);
-    assert_eq!(before.run(&known(batch(&["h"], next..=next, None))).await, Ok(Some(events)));
-    let behind = Session::on(&fixture).await.spawn(known(batch(&["i"], last..=last, Some(next..=next))));
-    until_waiting_for(&fixture, "transactionid").await;
-    before.run("COMMIT").await.unwrap();
-    assert_eq!(behind.await.unwrap(), Ok(Some(next)));
-    assert_eq!(assert_whole(&fixture).await, last);
+    asking.execute(&["BEGIN", "SELECT pg_advisory_xact_lock(hashtext('append_ahead'))"]).await;
+    let mut first = Session::on(&fixture).await;
+    first.execute(&["BEGIN", &batch(&["b", "c"], 2..=3, None)]).await;
+    let second = Session::on(&fixture).await.spawn(batch(&["d", "e"], 4..=5, Some(2..=3)));
+    until_waiting_for(&fixture, "transactionid", 1).await;
+    first.execute(&["COMMIT"]).await;
+    assert_eq!(second.await.unwrap(), Ok(Some(3)));
+    assert_eq!(assert_whole(&fixture).await, 5);
 }
