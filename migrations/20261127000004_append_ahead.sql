@@ -34,7 +34,7 @@ DROP FUNCTION append_batch(
 );
 
 -- As before; and p_ahead says that the events may be written while the batch that is to end at p_next is not yet committed, if its positions
--- are certain: then so are those behind it. Several batches are written at once, and committed in the order of the log.
+-- are certain: then so are those behind it. Two batches are written at once, and committed in the order of the log.
 --
 -- A batch shows that its positions are certain, because it has the head of the log or is written ahead itself, by a lock whose name is its
 -- first event and its last position. (It only tries: who looks whether it is shown has the lock for a moment, and is then not ahead.) So

@@ -10,6 +10,7 @@ use super::{
     Fixture,
     event_store::{append_one, assert_whole},
     faults::{hold_head, until_blocked},
+    vouching::append,
 };
 
 /// What a call returned: the position before its first event, or the code of its error.
@@ -164,17 +165,6 @@ async fn the_position_of_a_moment_waits_for_what_was_written_ahead_of_it() {
 }
 
 #[tokio::test]
-async fn batches_are_written_ahead_in_a_row() {
-    let fixture = Fixture::new().await;
-    let (mut first, second) = two_under_way(&fixture).await;
-    let third = Session::on(&fixture).await.spawn(batch(&["g"], 6..=6, Some(4..=5)));
-    until_waiting_for(&fixture, "advisory", 2).await;
-    first.execute(&["COMMIT"]).await;
-    assert_eq!((second.await.unwrap(), third.await.unwrap()), (Ok(Some(3)), Ok(Some(5))));
-    assert_eq!(assert_whole(&fixture).await, 6);
-}
-
-#[tokio::test]
 async fn nobody_writes_ahead_of_a_batch_that_waits_for_the_head() {
     let fixture = Fixture::new().await;
     one_event(&fixture).await;
@@ -201,4 +191,36 @@ async fn nobody_writes_ahead_while_a_moments_position_is_asked_for() {
     first.execute(&["COMMIT"]).await;
     assert_eq!(second.await.unwrap(), Ok(Some(3)));
     assert_eq!(assert_whole(&fixture).await, 5);
+}
+
+/// Whoever writes to these streams waits for lock 42, and then fails or not.
+const SLOW: [&str; 2] = [
+    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.stream_id IN ('test-slow', 'test-fails') THEN PERFORM pg_advisory_xact_lock(42); END IF; \
+         IF NEW.stream_id = 'test-fails' THEN RAISE EXCEPTION 'it fails'; END IF; RETURN NEW; END $$",
+    "CREATE TRIGGER slow BEFORE INSERT ON events_p000000 FOR EACH ROW EXECUTE FUNCTION slow()",
+];
+
+#[tokio::test]
+async fn the_store_writes_a_batch_ahead_and_again_if_the_one_before_it_fails() {
+    for (before, expected) in [("slow", 4), ("fails", 2)] {
+        let fixture = Fixture::new().await;
+        append_one(&fixture.store, "a", 0).await.unwrap();
+        let mut holder = Session::on(&fixture).await;
+        holder.execute(&SLOW).await;
+        holder.execute(&["SELECT pg_advisory_lock(42)"]).await;
+        let spawn = |names: [&'static str; 2]| {
+            let store = fixture.store.clone();
+            tokio::spawn(async move { append(&store, &names.map(|name| (name, 0))).await })
+        };
+        let first = spawn([before, "b"]);
+        until_waiting_for(&fixture, "advisory", 1).await;
+        let second = spawn(["c", "d"]);
+        // One for lock 42, and one for the batch before it: with the head of the log, it would wait for a transaction.
+        until_waiting_for(&fixture, "advisory", 2).await;
+        holder.execute(&["SELECT pg_advisory_unlock(42)"]).await;
+        assert_eq!(first.await.unwrap().is_ok(), before == "slow");
+        assert_eq!(second.await.unwrap().unwrap().first.0, expected);
+        assert_eq!(assert_whole(&fixture).await, expected + 1);
+    }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{Append, EventStore, StoreError, StreamAppend};
 
 /// An event for each of the streams at its version, of one append.
-async fn append(store: &EventStore, streams: &[(&str, i64)]) -> Result<crate::Appended, StoreError> {
+pub(super) async fn append(store: &EventStore, streams: &[(&str, i64)]) -> Result<crate::Appended, StoreError> {
     let streams = streams.iter().map(|&(name, expected_version)| StreamAppend {
         stream_id: stream(name),
         expected_version,
