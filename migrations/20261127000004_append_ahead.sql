@@ -28,11 +28,6 @@ BEGIN
     RAISE EXCEPTION 'events that were written ahead do not follow the batch that they were to follow' USING ERRCODE = 'WB004';
 END $$;
 
-DROP FUNCTION append_batch(
-    bigint, bigint, uuid, bigint, uuid, uuid, text[], integer[], bigint[], boolean[], integer[], text[], bigint[], uuid[], text[], smallint[],
-    json[], json[], integer[], text[], uuid[], bigint[]
-);
-
 -- As before; and p_ahead says that the events may be written while the batch that is to end at p_next is not yet committed, if its positions
 -- are certain: then so are those behind it. Two batches are written at once, and committed in the order of the log.
 --
@@ -50,7 +45,7 @@ CREATE FUNCTION append_batch(
     p_event_appends   integer[], p_event_streams   text[],    p_event_versions bigint[], p_event_ids        uuid[],
     p_event_types     text[],    p_schema_versions smallint[], p_payloads      json[],   p_metadata         json[],
     p_command_appends integer[], p_command_streams text[],    p_command_ids    uuid[],   p_command_versions bigint[],
-    p_ahead           boolean DEFAULT false,
+    p_ahead           boolean,
     OUT last_position bigint, OUT last_event uuid, OUT recorded timestamptz, OUT stale_streams integer[], OUT stale_versions bigint[]
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -236,6 +231,27 @@ BEGIN
     END IF;
 END $$;
 
+-- Never ahead: for append_events, and for the previous release.
+CREATE OR REPLACE FUNCTION append_batch(
+    p_hint            bigint,    p_known           bigint,    p_known_event    uuid,
+    p_next            bigint,    p_next_first      uuid,      p_next_event     uuid,
+    p_stream_ids      text[],    p_stream_appends  integer[], p_expected       bigint[], p_look             boolean[],
+    p_event_appends   integer[], p_event_streams   text[],    p_event_versions bigint[], p_event_ids        uuid[],
+    p_event_types     text[],    p_schema_versions smallint[], p_payloads      json[],   p_metadata         json[],
+    p_command_appends integer[], p_command_streams text[],    p_command_ids    uuid[],   p_command_versions bigint[],
+    OUT last_position bigint, OUT last_event uuid, OUT recorded timestamptz, OUT stale_streams integer[], OUT stale_versions bigint[]
+)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    SELECT b.last_position, b.last_event, b.recorded, b.stale_streams, b.stale_versions
+    INTO last_position, last_event, recorded, stale_streams, stale_versions
+    FROM append_batch(
+        p_hint, p_known, p_known_event, p_next, p_next_first, p_next_event, p_stream_ids, p_stream_appends, p_expected, p_look,
+        p_event_appends, p_event_streams, p_event_versions, p_event_ids, p_event_types, p_schema_versions, p_payloads,
+        p_metadata, p_command_appends, p_command_streams, p_command_ids, p_command_versions, false
+    ) AS b;
+END $$;
+
 -- As before, but for the lookup of the event that is known.
 CREATE OR REPLACE FUNCTION append_one(
     p_hint bigint, p_known bigint, p_known_event uuid, p_stream_id text, p_expected bigint, p_look boolean,
@@ -331,5 +347,11 @@ BEGIN
     RETURN v_before;
 END $$;
 
-REVOKE ALL ON FUNCTION raise_not_next, append_batch FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION append_batch TO waybill_service;
+REVOKE ALL ON FUNCTION raise_not_next, append_batch(
+    bigint, bigint, uuid, bigint, uuid, uuid, text[], integer[], bigint[], boolean[], integer[], text[], bigint[], uuid[], text[], smallint[],
+    json[], json[], integer[], text[], uuid[], bigint[], boolean
+) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION append_batch(
+    bigint, bigint, uuid, bigint, uuid, uuid, text[], integer[], bigint[], boolean[], integer[], text[], bigint[], uuid[], text[], smallint[],
+    json[], json[], integer[], text[], uuid[], bigint[], boolean
+) TO waybill_service;
