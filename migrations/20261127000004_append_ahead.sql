@@ -31,9 +31,9 @@ END $$;
 -- As before; and p_ahead says that the events may be written while the batch that is to end at p_next is not yet committed, if its positions
 -- are certain: then so are those behind it. Two batches are written at once, and committed in the order of the log.
 --
--- A batch shows that its positions are certain, because it has the head of the log or is written ahead itself, by a lock whose name is its
--- first event and its last position. (It only tries: who looks whether it is shown has the lock for a moment, and is then not ahead.) So
--- whoever waits for that lock waits for one who writes up to p_next and no further, and who cannot wait for him.
+-- A batch shows that its positions are certain, because it has the head of the log or has been written ahead itself, by a lock whose name is
+-- its first event and its last position. (It only tries: who looks whether it is shown has the lock for a moment, and is then not ahead.) So
+-- whoever waits for that lock waits for one who writes up to p_next and no further, and who waits for nobody who might wait for him.
 --
 -- What is written ahead must neither wait for whoever has the head nor be waited for by him: he may want to write to the same positions. So
 -- only the batch before is waited for; if then somebody has the head already, or if not just that batch came since p_known, it raises WB004,
@@ -142,11 +142,12 @@ BEGIN
         ELSE pg_try_advisory_xact_lock_shared(hashtext('append_ahead'))
     END;
     IF v_is_ahead THEN
-        PERFORM pg_try_advisory_xact_lock(uuid_hash_extended(p_event_ids[1], p_next + v_events));
         recorded := clock_timestamp();
         INSERT INTO events (position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at)
         SELECT generate_series(p_next + 1, p_next + v_events), unnest(p_event_streams), unnest(p_event_versions), unnest(p_event_ids),
                unnest(p_event_types), unnest(p_schema_versions), unnest(p_payloads), unnest(p_metadata), recorded;
+        -- Not before all is written: until then it may have to wait for whoever has the head, who would wait for who stands behind it.
+        PERFORM pg_try_advisory_xact_lock(uuid_hash_extended(p_event_ids[1], p_next + v_events));
         PERFORM pg_advisory_xact_lock_shared(uuid_hash_extended(p_next_first, p_next));
         PERFORM FROM log_head FOR UPDATE SKIP LOCKED;
         IF NOT FOUND THEN

@@ -14,15 +14,24 @@ use crate::config::FollowedLog;
 /// For reading a log that is followed: each projection that catches up reads some pages beside each other.
 const FOLLOWING_CONNECTIONS: u32 = 16;
 
-/// Connects as the services do. `connections`: the most that this process keeps.
+/// For the roles. `connections`: the most that this process keeps.
 pub(crate) async fn connect(url: &str, connections: u32) -> anyhow::Result<PgPool> {
-    pool(connections).min_connections(2).connect_with(options(url)?).await.context("cannot connect to Postgres")
+    connect_with(options(url)?.options(schema::SESSION), connections).await
+}
+
+/// For whoever looks on from outside, who may go through whole tables.
+pub(crate) async fn connect_to_look(url: &str, connections: u32) -> anyhow::Result<PgPool> {
+    connect_with(options(url)?, connections).await
+}
+
+async fn connect_with(options: PgConnectOptions, connections: u32) -> anyhow::Result<PgPool> {
+    pool(connections).min_connections(2).connect_with(options).await.context("cannot connect to Postgres")
 }
 
 /// The logs that are followed beside one's own. Nobody need be there yet: who reads them tries again, and asks for the log's name first.
 pub(crate) fn followed(follow: &[FollowedLog]) -> anyhow::Result<Vec<Log>> {
     let log = |FollowedLog { id, url }: &FollowedLog| {
-        let options = options(url).with_context(|| format!("log.follow of {id}"))?;
+        let options = options(url).with_context(|| format!("log.follow of {id}"))?.options(schema::SESSION);
         Ok(Log::new(pool(FOLLOWING_CONNECTIONS).connect_lazy_with(options), id.clone()))
     };
     follow.iter().map(log).collect()
@@ -36,6 +45,5 @@ fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
     Ok(PgConnectOptions::from_str(url)
         .context("the database URL is not one of Postgres: write postgres://user@host:port/database")?
         .application_name("waybill")
-        .options(schema::SESSION)
         .statement_cache_capacity(256))
 }

@@ -130,9 +130,9 @@ impl Servers {
         }
     }
 
-    /// As the services do, to a schema that is there. `connections`: the most that the pool keeps.
+    /// For whoever looks on, to a schema that is there. `connections`: the most that the pool keeps.
     pub(crate) async fn connect(&self, connections: u32) -> anyhow::Result<PgPool> {
-        let pool = match database::connect(&self.database_url, connections).await {
+        let pool = match database::connect_to_look(&self.database_url, connections).await {
             Err(error) if lacks_role_or_database(&error) => {
                 return Err(error.context("the database is not set up: run `waybill migrate`"));
             }

@@ -151,12 +151,15 @@ pub(crate) const LOAD: &str = "SELECT e.stream_version, e.event_type, e.schema_v
          ORDER BY events.stream_version OFFSET 0) AS e ON true \
      WHERE s.stream_id = $1 ORDER BY e.stream_version";
 
-/// Versions are dense: the first from a command's version on is that one.
+/// For each id by itself: a stream may have more commands than anybody wants to go through. Versions are dense: the first from a command's
+/// version on is that one, or there is none.
 pub(crate) const ANSWERED: &str = "SELECT c.command_id, c.stream_version, e.position, e.metadata \
-     FROM commands AS c JOIN streams AS s USING (stream_id) \
-     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = c.stream_id AND events.stream_version >= c.stream_version \
-         AND events.position > s.since_position ORDER BY events.stream_version LIMIT 1) AS e \
-     WHERE c.stream_id = $1 AND c.command_id = ANY ($2)";
+     FROM unnest($2) AS w (id) \
+     CROSS JOIN LATERAL (SELECT * FROM commands WHERE commands.stream_id = $1 AND commands.command_id = w.id OFFSET 0) AS c \
+     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = $1 AND events.stream_version >= c.stream_version \
+         AND events.position > (SELECT since_position FROM streams WHERE stream_id = $1) \
+         ORDER BY events.stream_version LIMIT 1) AS e \
+     WHERE e.stream_version = c.stream_version";
 
 pub(crate) const POSITION_OF: &str = "SELECT e.position FROM (SELECT * FROM events WHERE stream_id = $1 AND stream_version >= $2 \
          AND position > (SELECT since_position FROM streams WHERE stream_id = $1) ORDER BY stream_version LIMIT 1) AS e \

@@ -36,14 +36,15 @@ impl Session {
         }
     }
 
-    fn spawn(mut self, sql: String) -> JoinHandle<Told> {
-        tokio::spawn(async move { self.run(&sql).await })
+    fn spawn(mut self, fixture: &Fixture, sql: String) -> JoinHandle<Told> {
+        fixture.tracker.spawn(async move { self.run(&sql).await })
     }
 }
 
-/// An event to each of the streams at version 1, with the ids of these positions, by who knows position 1; ahead of the batch before it,
-/// which is to have the positions of `behind`.
+/// An event to each of the streams at version 1, with the ids of these positions, by who knows the position before them or before `behind`;
+/// ahead of the batch before it, which is to have the positions of `behind`.
 fn batch(streams: &[&str], positions: RangeInclusive<i64>, behind: Option<RangeInclusive<i64>>) -> String {
+    let known = behind.as_ref().map_or(*positions.start(), |behind| *behind.start()) - 1;
     let each = |value: &str| vec![value; streams.len()].join(",");
     let names = streams.iter().map(|name| format!("'test-{name}'")).collect::<Vec<_>>().join(",");
     let ids = positions.map(|position| format!("uuid_of({position})")).collect::<Vec<_>>().join(",");
@@ -52,7 +53,7 @@ fn batch(streams: &[&str], positions: RangeInclusive<i64>, behind: Option<RangeI
     });
     let (zeros, ones) = (each("0"), each("1"));
     format!(
-        "SELECT last_position FROM append_batch(1, 1, uuid_of(1), {next}, ARRAY[{names}], '{{{zeros}}}', '{{{zeros}}}', '{{{0}}}', \
+        "SELECT last_position FROM append_batch(1, {known}, uuid_of({known}), {next}, ARRAY[{names}], '{{{zeros}}}', '{{{zeros}}}', '{{{0}}}', \
          '{{{zeros}}}', ARRAY[{names}], '{{{ones}}}', ARRAY[{ids}], '{{{1}}}', '{{{ones}}}', ARRAY[{2}]::json[], ARRAY[{2}]::json[], \
          '{{}}', '{{}}', '{{}}', '{{}}', {3})",
         each("f"),
@@ -78,7 +79,7 @@ async fn two_under_way(fixture: &Fixture) -> (Session, JoinHandle<Told>) {
     one_event(fixture).await;
     let mut first = Session::on(fixture).await;
     first.execute(&["BEGIN", &batch(&["b", "c"], 2..=3, None)]).await;
-    let second = Session::on(fixture).await.spawn(batch(&["d", "e"], 4..=5, Some(2..=3)));
+    let second = Session::on(fixture).await.spawn(fixture, batch(&["d", "e"], 4..=5, Some(2..=3)));
     until_waiting_for(fixture, "advisory", 1).await;
     (first, second)
 }
@@ -129,7 +130,7 @@ async fn whoever_has_the_head_is_not_kept_from_it_by_what_was_written_ahead() {
     let (mut first, second) = two_under_way(&fixture).await;
     // In plain SQL, and behind the same batch: one of the two has the head first, the other waits or is told, and none is in a circle.
     let mut outsider = Session::on(&fixture).await;
-    let outside = tokio::spawn(async move {
+    let outside = fixture.tracker.spawn(async move {
         outsider.execute(&["BEGIN", "SELECT FROM log_head FOR UPDATE"]).await;
         let sql = "INSERT INTO events SELECT max(position) + 1, 'test-f', 1, gen_random_uuid(), 'Tested', 1, '{}', '{}', clock_timestamp() \
                    FROM events RETURNING position";
@@ -153,7 +154,7 @@ async fn the_position_of_a_moment_waits_for_what_was_written_ahead_of_it() {
     let superuser: PgPool = fixture.superuser().await;
     let now: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&superuser).await.unwrap();
     let log = fixture.store.log().clone();
-    let asked = tokio::spawn(async move { log.position_at(now).await.unwrap().0 });
+    let asked = fixture.tracker.spawn(async move { log.position_at(now).await.unwrap().0 });
     until_blocked(&fixture, 2).await;
     first.execute(&["COMMIT"]).await;
     // Whoever of the two has the head first: what is answered is all that was recorded by then, for ever.
@@ -169,9 +170,9 @@ async fn nobody_writes_ahead_of_a_batch_that_waits_for_the_head() {
     let fixture = Fixture::new().await;
     one_event(&fixture).await;
     let mut head = hold_head(&fixture).await;
-    let first = Session::on(&fixture).await.spawn(batch(&["b", "c"], 2..=3, None));
+    let first = Session::on(&fixture).await.spawn(&fixture, batch(&["b", "c"], 2..=3, None));
     until_waiting_for(&fixture, "transactionid", 1).await;
-    let second = Session::on(&fixture).await.spawn(batch(&["d", "e"], 4..=5, Some(2..=3)));
+    let second = Session::on(&fixture).await.spawn(&fixture, batch(&["d", "e"], 4..=5, Some(2..=3)));
     until_waiting_for(&fixture, "tuple", 1).await;
     sqlx::query("ROLLBACK").execute(&mut head).await.unwrap();
     assert_eq!((first.await.unwrap(), second.await.unwrap()), (Ok(Some(1)), Ok(Some(3))));
@@ -186,7 +187,7 @@ async fn nobody_writes_ahead_while_a_moments_position_is_asked_for() {
     asking.execute(&["BEGIN", "SELECT pg_advisory_xact_lock(hashtext('append_ahead'))"]).await;
     let mut first = Session::on(&fixture).await;
     first.execute(&["BEGIN", &batch(&["b", "c"], 2..=3, None)]).await;
-    let second = Session::on(&fixture).await.spawn(batch(&["d", "e"], 4..=5, Some(2..=3)));
+    let second = Session::on(&fixture).await.spawn(&fixture, batch(&["d", "e"], 4..=5, Some(2..=3)));
     until_waiting_for(&fixture, "transactionid", 1).await;
     first.execute(&["COMMIT"]).await;
     assert_eq!(second.await.unwrap(), Ok(Some(3)));
@@ -202,6 +203,33 @@ const SLOW: [&str; 2] = [
 ];
 
 #[tokio::test]
+async fn nobody_writes_ahead_of_a_batch_that_is_still_being_written() {
+    let fixture = Fixture::new().await;
+    one_event(&fixture).await;
+    let mut holder = Session::on(&fixture).await;
+    holder.execute(&SLOW).await;
+    holder.execute(&["SELECT pg_advisory_lock(42)"]).await;
+    let mut first = Session::on(&fixture).await;
+    first.execute(&["BEGIN", &batch(&["b", "c"], 2..=3, None)]).await;
+    let second = Session::on(&fixture).await.spawn(&fixture, batch(&["slow", "d"], 4..=5, Some(2..=3)));
+    until_waiting_for(&fixture, "advisory", 1).await;
+    first.execute(&["COMMIT"]).await;
+    // Somebody else has the head, and the third waits for that: had it written behind the second, he would wait for it, it for the second,
+    // and the second for him.
+    let mut outsider = Session::on(&fixture).await;
+    outsider.execute(&["BEGIN", "SELECT FROM log_head FOR UPDATE"]).await;
+    let third = Session::on(&fixture).await.spawn(&fixture, batch(&["e", "f"], 6..=7, Some(4..=5)));
+    until_waiting_for(&fixture, "transactionid", 1).await;
+    let four = "INSERT INTO events SELECT 3 + n, 'test-o', n, gen_random_uuid(), 'Tested', 1, '{}', '{}', clock_timestamp() \
+                FROM generate_series(1, 4) AS n";
+    outsider.execute(&[four, "INSERT INTO streams (stream_id, since_position) VALUES ('test-o', 0)", "COMMIT"]).await;
+    assert_eq!(third.await.unwrap(), Ok(Some(7)));
+    holder.execute(&["SELECT pg_advisory_unlock(42)"]).await;
+    assert_eq!(second.await.unwrap(), Err("23505".into()));
+    assert_eq!(assert_whole(&fixture).await, 9);
+}
+
+#[tokio::test]
 async fn the_store_writes_a_batch_ahead_and_again_if_the_one_before_it_fails() {
     for (before, expected) in [("slow", 4), ("fails", 2)] {
         let fixture = Fixture::new().await;
@@ -211,7 +239,7 @@ async fn the_store_writes_a_batch_ahead_and_again_if_the_one_before_it_fails() {
         holder.execute(&["SELECT pg_advisory_lock(42)"]).await;
         let spawn = |names: [&'static str; 2]| {
             let store = fixture.store.clone();
-            tokio::spawn(async move { append(&store, &names.map(|name| (name, 0))).await })
+            fixture.tracker.spawn(async move { append(&store, &names.map(|name| (name, 0))).await })
         };
         let first = spawn([before, "b"]);
         until_waiting_for(&fixture, "advisory", 1).await;

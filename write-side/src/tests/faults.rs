@@ -38,7 +38,8 @@ pub(super) async fn until_blocked(fixture: &Fixture, count: i64) {
     let superuser = fixture.superuser().await;
     let blocked =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&superuser).await.unwrap() < count {}
+    let looking = async { while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&superuser).await.unwrap() < count {} };
+    tokio::time::timeout(Duration::from_secs(20), looking).await.expect("so many are blocked");
 }
 
 /// One batcher, so that it is known whose answer is lost.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Far more pages of each index than any statement needs to look into.
-const MANY: i64 = 30_000;
+const MANY: i64 = 100_000;
 /// Pages that a statement may look into; with the tables full, each index has some hundreds.
 const FEW: i64 = 80;
 
@@ -38,12 +38,12 @@ impl Session {
         sqlx::raw_sql(sql).fetch_one(&mut self.0).await.unwrap().get(0)
     }
 
-    /// What each way to append and to be refused costs in a log that ends at `head`. Nothing is kept.
-    async fn appends(&mut self, head: i64) -> Vec<(String, i64)> {
+    /// What each way to append and to be refused costs in a log that ends at `head`, and has an event at `early`. Nothing is kept.
+    async fn appends(&mut self, early: i64, head: i64) -> Vec<(String, i64)> {
         let mut costs = Vec::new();
         let one_behind = head - 1;
         for (known, expected, look) in
-            [(one_behind, 1, false), (one_behind, 1, true), (one_behind, 7, true), (2, 1, false), (0, 1, true)]
+            [(one_behind, 1, false), (one_behind, 1, true), (one_behind, 7, true), (early, 1, false), (0, 1, true)]
         {
             let event = if known == 0 { "NULL".to_owned() } else { format!("md5('e{known}')::uuid") };
             let known = format!("{head}, {known}, {event}");
@@ -95,26 +95,38 @@ impl Session {
 
 #[tokio::test]
 async fn plans_that_were_made_for_an_almost_empty_partition_are_good_when_it_is_full() {
-    let fixture = Fixture::new().await;
-    let mut appending = Session::on(&fixture, &append_sql::SESSION).await;
-    let mut loading = Session::on(&fixture, &[("plan_cache_mode", "force_generic_plan")]).await;
-    let few = "ALTER TABLE events_p000000 SET (autovacuum_enabled = off); ALTER TABLE streams SET (autovacuum_enabled = off); \
-         ALTER TABLE commands SET (autovacuum_enabled = off); INSERT INTO streams (stream_id, since_position) SELECT 'test-' || n, 0 FROM unnest('{a,b}'::text[]) AS n; \
-         INSERT INTO events SELECT n, 'test-' || chr(96 + n), 1, md5('e' || n)::uuid, 'Tested', 1, '{}', '{}', now() \
-             FROM generate_series(1, 3) AS n; \
-         INSERT INTO commands VALUES ('test-a', '00000000-0000-0000-0000-000000000001', 1)";
-    appending.run(few).await;
-    appending.run("VACUUM (ANALYZE) events, streams, commands").await;
-    appending.appends(3).await;
-    loading.lookups().await;
-    let many = format!(
-        "INSERT INTO events SELECT n, 'test-' || n, 1, md5('e' || n)::uuid, 'Tested', 1, '{{}}', '{{}}', now() \
-             FROM generate_series(4, {MANY}) AS n; \
-         INSERT INTO streams (stream_id, since_position) SELECT 'test-' || n, 0 FROM generate_series(4, {MANY}) AS n; \
-         INSERT INTO commands SELECT 'test-' || n, gen_random_uuid(), 1 FROM generate_series(4, {MANY}) AS n"
-    );
-    appending.run(&many).await;
-    for (sql, cost) in appending.appends(MANY).await.into_iter().chain(loading.lookups().await) {
-        assert!(cost <= FEW, "{cost} pages for {sql}");
+    for in_the_newest in [0, 1, 2] {
+        let fixture = Fixture::new().await;
+        let mut appending = Session::on(&fixture, &append_sql::SESSION).await;
+        let mut loading = Session::on(&fixture, &[("plan_cache_mode", "force_generic_plan")]).await;
+        // Three events, of which so many stand in the second partition.
+        let head = 4_999_999 + in_the_newest;
+        let few = format!(
+            "SELECT attach_event_partitions(5000000); ALTER TABLE events_p000001 SET (autovacuum_enabled = off); \
+             ALTER TABLE streams SET (autovacuum_enabled = off); ALTER TABLE commands SET (autovacuum_enabled = off); \
+             INSERT INTO streams (stream_id, since_position) SELECT 'test-' || n, 0 FROM unnest('{{a,b}}'::text[]) AS n; \
+             INSERT INTO events SELECT {head} - 3 + n, 'test-' || chr(96 + n), 1, md5('e' || {head} - 3 + n)::uuid, 'Tested', 1, '{{}}', \
+                 '{{}}', now() FROM generate_series(1, 3) AS n; \
+             INSERT INTO commands VALUES ('test-a', '00000000-0000-0000-0000-000000000001', 1)"
+        );
+        appending.run(&few).await;
+        appending.run("VACUUM (ANALYZE) events, streams, commands").await;
+        appending.appends(head - 1, head).await;
+        loading.lookups().await;
+        let many = format!(
+            "INSERT INTO events SELECT {head} + n, 'test-' || n, 1, md5('e' || {head} + n)::uuid, 'Tested', 1, '{{}}', '{{}}', now() \
+                 FROM generate_series(1, {MANY}) AS n; \
+             INSERT INTO streams (stream_id, since_position) SELECT 'test-' || n, 0 FROM generate_series(1, {MANY}) AS n; \
+             INSERT INTO commands SELECT 'test-a', gen_random_uuid(), 1 FROM generate_series(1, {MANY}) AS n"
+        );
+        appending.run(&many).await;
+        // With the plans that are there, and with those that are made once the tables were analysed.
+        for analyse in ["", "ANALYZE events, streams, commands"] {
+            appending.run(analyse).await;
+            let appends = appending.appends(head - 1, head + MANY).await;
+            for (sql, cost) in appends.into_iter().chain(loading.lookups().await) {
+                assert!(cost <= FEW, "{in_the_newest} in the newest partition, {analyse}: {cost} pages for {sql}");
+            }
+        }
     }
 }
