@@ -8,13 +8,12 @@ use events::{
     SystemClock, SystemIds, Tenant, Wake, schema,
 };
 use local_services::PrivatePostgres;
-use sqlx::{
-    PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use write_side::{EventStore, StoreConfig};
+
+use crate::database;
 
 /// Bytes of JSON of one event's payload.
 const PAYLOAD_BYTES: usize = 400;
@@ -34,13 +33,7 @@ impl LogUnderTest {
         schema::ensure_roles(&admin).await?;
         schema::ensure_database(&admin, "waybill").await?;
         schema::migrate(&server.at().url("waybill", schema::OWNER)).await?;
-        let options = PgConnectOptions::from_str(&server.at().url("waybill", schema::SERVICE))?;
-        let pool = PgPoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(Duration::from_secs(5))
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await?;
+        let pool = database::connect(&server.at().url("waybill", schema::SERVICE), 4).await?;
         let options = PgConnectOptions::from_str(&server.at().superuser_url("waybill"))?;
         let tracker = TaskTracker::new();
         let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
