@@ -133,7 +133,12 @@ async fn a_log_that_goes_away_is_missed_by_nobody_else() {
     let south = south().await;
     let shop = main_beside(&south).await;
     let before = south.place("before", &wish()).await;
-    order_of(&shop, &before).await.expect(200);
+    // From the view: until it is built, the log itself answers.
+    eventually("the order stands in the view", PATIENCE, async || {
+        let answer = order_of(&shop, &before).await.expect(200);
+        holds(answer.header("waybill-degraded").is_none(), || answer.text.clone())
+    })
+    .await;
     south.servers.postgres().kill().await.expect("it can be killed");
     let here = shop.place("here", &wish()).await;
     shop.until(&here.id, "FulfilmentCompleted").await;
