@@ -12,8 +12,8 @@ pub const OWNER: &str = "waybill_owner";
 /// What every service connects as: reads, appends through the function, and can neither change nor delete an event.
 pub const SERVICE: &str = "waybill_service";
 
-/// What every session sets that reads the log or appends to it. A service looks for what it needs and never goes through a whole table; a plan
-/// that did so because the table was small is kept when it no longer is.
+/// What every session of a role sets. A role looks for what it needs and never goes through a whole table; a plan that did so because the
+/// table was small is kept when it no longer is. Who adds up whole tables (`waybill check`, `log stats`) does not set it.
 pub const SESSION: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 /// Serialises role creation: roles belong to the whole cluster, and test databases are made side by side.
