@@ -27,16 +27,13 @@ impl RabbitMq {
     }
 
     pub(crate) async fn vhosts(&self) -> Result<Vec<String>, Error> {
-        #[derive(serde::Deserialize)]
-        struct Vhost {
-            name: String,
-        }
         let path = "/api/vhosts?columns=name";
         let body = self.request("GET", path, "").await?;
-        let unexpected =
-            |_| Error::Answer { service: Service::RabbitMq, request: path.to_owned(), answer: body.clone() };
-        let vhosts: Vec<Vhost> = serde_json::from_str(&body).map_err(unexpected)?;
-        Ok(vhosts.into_iter().map(|vhost| vhost.name).collect())
+        vhosts_in(&body).map_err(|_| Error::Answer {
+            service: Service::RabbitMq,
+            request: path.to_owned(),
+            answer: body.clone(),
+        })
     }
 
     /// HTTP/1.0, so that the answer ends with the connection.
@@ -67,4 +64,24 @@ impl RabbitMq {
             _ => Err(Error::Answer { service: Service::RabbitMq, request: request.clone(), answer: answer.clone() }),
         }
     }
+}
+
+pub(crate) fn vhosts_in(list: &str) -> Result<Vec<String>, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Entry {
+        Vhost {
+            name: String,
+        },
+        /// What stands for a virtual host that is just being made or removed.
+        Passing([(); 0]),
+    }
+    let entries: Vec<Entry> = serde_json::from_str(list)?;
+    Ok(entries
+        .into_iter()
+        .filter_map(|entry| match entry {
+            Entry::Vhost { name } => Some(name),
+            Entry::Passing([]) => None,
+        })
+        .collect())
 }
