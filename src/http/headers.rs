@@ -97,7 +97,8 @@ impl ServedLogs {
 #[derive(Debug, Clone, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct OfLog {
-    /// Where several logs are read, the one that the query is about; the service's own unless it is said.
+    /// Where several logs are read, the one that the request is about; the service's own unless it is said. A command for another one is
+    /// refused.
     #[param(rename = "Waybill-Log", value_type = Option<String>, example = "main")]
     pub log: LogId,
 }

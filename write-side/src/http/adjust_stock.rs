@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use events::{LocationId, Sku};
 use garde::Validate;
-use http_api::{HashedJson, Path, Problem};
+use http_api::{HashedJson, OfLog, Path, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -38,7 +38,7 @@ pub(super) struct AdjustStockBody {
 ///
 /// Refused (422) when less would be left than is reserved.
 #[utoipa::path(post, path = "/v1/inventory/{location}/adjustments", tag = "inventory",
-    params(("location" = String, Path), Caller),
+    params(("location" = String, Path), Caller, OfLog),
     request_body = AdjustStockBody,
     responses((status = 201, description = "Recorded", body = Accepted, headers(
             ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),

@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use events::OrderId;
 use garde::Validate;
-use http_api::{HashedJson, IfMatch, Path, Problem};
+use http_api::{HashedJson, IfMatch, OfLog, Path, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -35,7 +35,7 @@ pub(super) struct CancelOrderBody {
 /// 202 says that the wish is recorded. Whether it was in time is on the order's timeline: a parcel that has left is
 /// not called back. With `If-Match`, refuses (412) an order that changed since it was read.
 #[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders",
-    params(("id" = String, Path, format = Uuid), Caller,
+    params(("id" = String, Path, format = Uuid), Caller, OfLog,
         ("If-Match" = Option<String>, Header, description = "The ETag of the order as it was read.")),
     request_body = CancelOrderBody,
     responses((status = 202, description = "The wish is recorded", body = Accepted, headers(

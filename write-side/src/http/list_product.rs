@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::{extract::State, http::StatusCode};
 use events::{Money, Sku, product::ProductKind};
 use garde::Validate;
-use http_api::{HashedJson, Problem};
+use http_api::{HashedJson, OfLog, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -69,7 +69,7 @@ fn bounded_attributes(attributes: &BTreeMap<String, String>, _context: &()) -> g
 ///
 /// Repeating an `Idempotency-Key` lists nothing twice.
 #[utoipa::path(post, path = "/v1/products", tag = "catalogue",
-    params(Caller),
+    params(Caller, OfLog),
     request_body = ListProductBody,
     responses((status = 201, description = "Recorded", body = Accepted, headers(
             ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),

@@ -7,7 +7,7 @@ use events::{
     order::{OrderLine, OrderPlaced},
 };
 use garde::Validate;
-use http_api::{Code, HashedJson, Problem};
+use http_api::{Code, HashedJson, OfLog, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -99,7 +99,7 @@ fn bounded_delivery(delivery: &Delivery, _context: &()) -> garde::Result {
 /// 201 says that it is recorded, not that it is confirmed: stock and money are still to be had. Repeating an
 /// `Idempotency-Key` places nothing twice.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders",
-    params(Caller),
+    params(Caller, OfLog),
     request_body = PlaceOrderBody,
     responses((status = 201, description = "Recorded, not yet confirmed", body = Accepted, headers(
             ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),

@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use events::{LocationId, inventory::StockLine};
 use garde::Validate;
-use http_api::{HashedJson, Path, Problem};
+use http_api::{HashedJson, OfLog, Path, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -46,7 +46,7 @@ struct ReceivedLine {
 ///
 /// Repeating an `Idempotency-Key` receives nothing twice.
 #[utoipa::path(post, path = "/v1/inventory/{location}/receipts", tag = "inventory",
-    params(("location" = String, Path), Caller),
+    params(("location" = String, Path), Caller, OfLog),
     request_body = ReceiveStockBody,
     responses((status = 201, description = "Recorded", body = Accepted, headers(
             ("ETag" = String, description = "`\"{version}.{position}\"` of what was changed"),

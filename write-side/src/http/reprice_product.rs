@@ -3,7 +3,7 @@
 use axum::{extract::State, http::StatusCode};
 use events::{Money, Sku};
 use garde::Validate;
-use http_api::{HashedJson, IfMatch, Path, Problem};
+use http_api::{HashedJson, IfMatch, OfLog, Path, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -30,7 +30,7 @@ pub(super) struct RepriceProductBody {
 ///
 /// Orders that are placed already keep theirs. With `If-Match`, refuses (412) a product that changed since it was read.
 #[utoipa::path(put, path = "/v1/products/{sku}/price", tag = "catalogue",
-    params(("sku" = String, Path), Caller,
+    params(("sku" = String, Path), Caller, OfLog,
         ("If-Match" = Option<String>, Header, description = "The ETag of the product as it was read.")),
     request_body = RepriceProductBody,
     responses((status = 200, description = "Recorded", body = Accepted, headers(

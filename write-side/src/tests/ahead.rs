@@ -194,6 +194,26 @@ async fn nobody_writes_ahead_while_a_moments_position_is_asked_for() {
     assert_eq!(assert_whole(&fixture).await, 5);
 }
 
+#[tokio::test]
+async fn nobody_overtakes_a_batch_that_is_being_written_ahead() {
+    let fixture = Fixture::new().await;
+    one_event(&fixture).await;
+    let mut holder = Session::on(&fixture).await;
+    holder.execute(&SLOW).await;
+    holder.execute(&["SELECT pg_advisory_lock(42)"]).await;
+    let mut first = Session::on(&fixture).await;
+    first.execute(&["BEGIN", &batch(&["b", "c"], 2..=3, None)]).await;
+    let second = Session::on(&fixture).await.spawn(&fixture, batch(&["slow", "d"], 4..=5, Some(2..=3)));
+    until_waiting_for(&fixture, "advisory", 1).await;
+    first.execute(&["COMMIT"]).await;
+    // The head is free.
+    let third = Session::on(&fixture).await.spawn(&fixture, batch(&["e", "f"], 6..=7, Some(4..=5)));
+    until_waiting_for(&fixture, "advisory", 2).await;
+    holder.execute(&["SELECT pg_advisory_unlock(42)"]).await;
+    assert_eq!((second.await.unwrap(), third.await.unwrap()), (Ok(Some(3)), Ok(Some(5))));
+    assert_eq!(assert_whole(&fixture).await, 7);
+}
+
 /// Whoever writes to these streams waits for lock 42, and then fails or not.
 const SLOW: [&str; 2] = [
     "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
@@ -214,18 +234,17 @@ async fn nobody_writes_ahead_of_a_batch_that_is_still_being_written() {
     let second = Session::on(&fixture).await.spawn(&fixture, batch(&["slow", "d"], 4..=5, Some(2..=3)));
     until_waiting_for(&fixture, "advisory", 1).await;
     first.execute(&["COMMIT"]).await;
-    // Somebody else has the head, and the third waits for that: had it written behind the second, he would wait for it, it for the second,
-    // and the second for him.
+    // Somebody else has the head, and the third waits for the second: had it written behind that, he would wait for it, it for the second, and
+    // the second for him.
     let mut outsider = Session::on(&fixture).await;
     outsider.execute(&["BEGIN", "SELECT FROM log_head FOR UPDATE"]).await;
     let third = Session::on(&fixture).await.spawn(&fixture, batch(&["e", "f"], 6..=7, Some(4..=5)));
-    until_waiting_for(&fixture, "transactionid", 1).await;
+    until_waiting_for(&fixture, "advisory", 2).await;
     let four = "INSERT INTO events SELECT 3 + n, 'test-o', n, gen_random_uuid(), 'Tested', 1, '{}', '{}', clock_timestamp() \
                 FROM generate_series(1, 4) AS n";
     outsider.execute(&[four, "INSERT INTO streams (stream_id, since_position) VALUES ('test-o', 0)", "COMMIT"]).await;
-    assert_eq!(third.await.unwrap(), Ok(Some(7)));
     holder.execute(&["SELECT pg_advisory_unlock(42)"]).await;
-    assert_eq!(second.await.unwrap(), Err("23505".into()));
+    assert_eq!((second.await.unwrap(), third.await.unwrap()), (Err("23505".into()), Ok(Some(7))));
     assert_eq!(assert_whole(&fixture).await, 9);
 }
 

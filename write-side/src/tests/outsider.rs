@@ -118,3 +118,25 @@ async fn whoever_is_outside_appends_several_events_of_a_stream_at_once() {
     assert_eq!((commands, assert_whole(&fixture).await), (vec![2, 5], 6));
     super::event_store::append_one(&fixture.store, "a", 6).await.expect("the store goes on behind it");
 }
+
+#[tokio::test]
+async fn a_session_that_hides_the_log_behind_a_table_of_its_own_appends_to_the_log() {
+    let fixture = Fixture::new().await;
+    let mut session = PgConnection::connect(&fixture.database.url(schema::SERVICE)).await.unwrap();
+    let path = "pg_temp, public";
+    let hide = format!("CREATE TEMP TABLE events (LIKE public.events); SET search_path = {path}");
+    sqlx::raw_sql(&hide).execute(&mut session).await.unwrap();
+    for version in 0..2 {
+        let sql = format!(
+            "SELECT append_one(0, 0, NULL, 'test-a', {version}, false, gen_random_uuid(), 'Tested', 1::smallint, '{{}}', '{{}}', NULL)"
+        );
+        sqlx::raw_sql(&sql).execute(&mut session).await.unwrap();
+    }
+    let (hidden, path_after): (i64, String) =
+        sqlx::query_as("SELECT (SELECT count(*) FROM pg_temp.events), current_setting('search_path')")
+            .fetch_one(&mut session)
+            .await
+            .unwrap();
+    assert_eq!((hidden, path_after.as_str()), (0, path));
+    assert_eq!(assert_whole(&fixture).await, 2);
+}

@@ -42,9 +42,14 @@ impl Session {
     async fn appends(&mut self, early: i64, head: i64) -> Vec<(String, i64)> {
         let mut costs = Vec::new();
         let one_behind = head - 1;
-        for (known, expected, look) in
-            [(one_behind, 1, false), (one_behind, 1, true), (one_behind, 7, true), (early, 1, false), (0, 1, true)]
-        {
+        for (known, expected, look) in [
+            (head, 1, false),
+            (one_behind, 1, false),
+            (one_behind, 1, true),
+            (one_behind, 7, true),
+            (early, 1, false),
+            (0, 1, true),
+        ] {
             let event = if known == 0 { "NULL".to_owned() } else { format!("md5('e{known}')::uuid") };
             let known = format!("{head}, {known}, {event}");
             costs.push(self.cost(&format!(
