@@ -33,9 +33,10 @@ END $$;
 --
 -- A batch shows that its positions are certain, because it has the head of the log or has been written ahead itself, by a lock whose name is
 -- its first event and its last position. (It only tries: who looks whether it is shown has the lock for a moment, and is then not ahead.) So
--- whoever waits for that lock waits for one who writes up to p_next and no further, and who waits for nobody who might wait for him.
+-- whoever waits for that lock waits for one who writes up to p_next and no further, and who waits for nobody who might wait for him. (But
+-- for a batch of another process that still writes ahead of one that is gone: then a circle is possible, which Postgres ends.)
 --
--- Who begins to write ahead shows that too, by a lock whose name is its first event and 0; whoever foresees it, and is not ahead himself,
+-- Who begins to write ahead shows that too, by a lock whose name is its first event and -1; whoever foresees it, and is not ahead himself,
 -- waits for it before he takes the head. Else he would overtake it, and it would have written in vain.
 --
 -- What is written ahead must neither wait for whoever has the head nor be waited for by him: he may want to write to the same positions. So
@@ -145,7 +146,7 @@ BEGIN
         ELSE pg_try_advisory_xact_lock_shared(hashtext('append_ahead'))
     END;
     IF v_is_ahead THEN
-        PERFORM pg_try_advisory_xact_lock(uuid_hash_extended(p_event_ids[1], 0));
+        PERFORM pg_try_advisory_xact_lock(uuid_hash_extended(p_event_ids[1], -1));
         recorded := clock_timestamp();
         INSERT INTO events (position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at)
         SELECT generate_series(p_next + 1, p_next + v_events), unnest(p_event_streams), unnest(p_event_versions), unnest(p_event_ids),
@@ -159,7 +160,7 @@ BEGIN
         END IF;
         v_before := p_next;
     ELSE
-        PERFORM pg_advisory_xact_lock_shared(uuid_hash_extended(p_next_first, 0));
+        PERFORM pg_advisory_xact_lock_shared(uuid_hash_extended(p_next_first, -1));
         -- Last, and held to the commit: positions are dense and in the order of commits.
         PERFORM FROM log_head FOR UPDATE;
     END IF;
@@ -258,30 +259,23 @@ BEGIN
     ) AS b;
 END $$;
 
--- As before, and quicker where nothing came since what is known: whoever waits for one event waits for each statement of this function. So
--- the lock is taken in an expression; and the search path, which costs 30 microseconds of some 600 where a function has its own, is that of the
--- session, or is set here to the end of the transaction: what runs with its owner's rights must not find a table of the caller's.
+-- As before, but for the lookup of the event that is known.
 CREATE OR REPLACE FUNCTION append_one(
     p_hint bigint, p_known bigint, p_known_event uuid, p_stream_id text, p_expected bigint, p_look boolean,
     p_event_id uuid, p_event_type text, p_schema_version smallint, p_payload json, p_metadata json, p_command_id uuid,
     OUT last_position bigint, OUT last_event uuid, OUT recorded timestamptz, OUT stale_streams integer[], OUT stale_versions bigint[]
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     c_recent  CONSTANT bigint := 5000000;
-    v_looked  boolean;
-    v_locked  boolean;
+    v_looked  CONSTANT boolean := p_expected > 0 AND (p_look OR p_known = 0);
     v_since   bigint; -- the version is known as of this position; NULL: the stream is new
     v_version bigint;
     v_last_at timestamptz;
 BEGIN
-    IF pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.<>) 'public, pg_temp' THEN
-        PERFORM pg_catalog.set_config('search_path', 'public, pg_temp', true);
-    END IF;
     stale_streams := '{}';
     stale_versions := '{}';
-    v_looked := p_expected > 0 AND (p_look OR p_known = 0);
-    v_locked := pg_advisory_xact_lock(hashtextextended(p_stream_id, 0)) IS NULL;
+    PERFORM pg_advisory_xact_lock(hashtextextended(p_stream_id, 0));
     IF p_expected = 0 THEN
         INSERT INTO streams (stream_id, since_position) VALUES (p_stream_id, p_hint) ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
@@ -310,20 +304,6 @@ BEGIN
     END IF;
 
     PERFORM FROM log_head FOR UPDATE;
-    -- The log still ends with what is known, and the version is of then or later.
-    IF p_known >= p_hint AND p_known <= coalesce(v_since, p_known) THEN
-        INSERT INTO events (position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at)
-        SELECT p_known + 1, p_stream_id, p_expected + 1, p_event_id, p_event_type, p_schema_version, p_payload, p_metadata,
-               greatest(clock_timestamp(), e.recorded_at)
-        FROM (SELECT position, event_id, recorded_at FROM events WHERE position >= p_known ORDER BY position DESC LIMIT 1) AS e
-        WHERE (e.position, e.event_id) = (p_known, p_known_event)
-        RETURNING recorded_at INTO recorded;
-        IF FOUND THEN
-            last_position := p_known;
-            last_event := p_known_event;
-            RETURN;
-        END IF;
-    END IF;
     SELECT e.position, e.event_id, e.recorded_at INTO last_position, last_event, v_last_at
     FROM events AS e WHERE e.position >= p_hint ORDER BY e.position DESC LIMIT 1;
     IF NOT FOUND THEN

@@ -13,8 +13,7 @@ use uuid::Uuid;
 use crate::{StreamAppend, batcher::Queued, known::Vouched};
 
 /// What a session that appends sets beside [`events::schema::SESSION`]: `append_batch` and `append_one` say why.
-pub(crate) const SESSION: [(&str, &str); 7] = [
-    ("search_path", "public,\\ pg_temp"),
+pub(crate) const SESSION: [(&str, &str); 6] = [
     ("lock_timeout", "5s"),
     ("synchronous_commit", "on"),
     ("plan_cache_mode", "force_generic_plan"),
