@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::task::JoinHandle;
 
 use super::{
-    Fixture,
+    Fixture, UUID_OF,
     event_store::{append_one, assert_whole},
     faults::{hold_head, until_blocked},
     vouching::append,
@@ -66,8 +66,7 @@ fn batch(streams: &[&str], positions: RangeInclusive<i64>, behind: Option<RangeI
 /// At position 1, and ids that tell a position.
 async fn one_event(fixture: &Fixture) {
     let statements = [
-        "CREATE FUNCTION uuid_of(n bigint) RETURNS uuid LANGUAGE sql AS \
-         $$ SELECT ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid $$",
+        UUID_OF,
         "INSERT INTO streams (stream_id, since_position) VALUES ('test-a', 0)",
         "INSERT INTO events VALUES (1, 'test-a', 1, uuid_of(1), 'Tested', 1, '{}', '{}', clock_timestamp())",
     ];

@@ -94,6 +94,10 @@ async fn pool(url: &str) -> PgPool {
     PgPoolOptions::new().max_connections(8).connect(url).await.expect("the test database is there")
 }
 
+/// Makes ids of events that tell a number.
+const UUID_OF: &str = "CREATE FUNCTION uuid_of(n bigint) RETURNS uuid LANGUAGE sql AS \
+    $$ SELECT ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid $$";
+
 /// Seeds of a test that is repeated: so many in the ordinary run; under `just soak` until its minutes are over.
 fn seeds(few: u64) -> impl Iterator<Item = u64> {
     let minutes =

@@ -4,7 +4,7 @@ use events::{LogError, Position};
 use tokio::task::JoinSet;
 
 use super::{
-    Fixture, command,
+    Fixture, UUID_OF, command,
     event_store::{append_one, assert_whole, event, stream},
     faults::{forget_after, hold_head, until_blocked},
     outsider::Outsider,
@@ -223,9 +223,7 @@ async fn a_batch_that_was_foreseen_is_taken_for_it_only_whole_and_with_nothing_b
     for (since, in_pieces, taken) in cases {
         let fixture = Fixture::new().await;
         let pool = fixture.superuser().await;
-        let id = "CREATE FUNCTION uuid_of(n bigint) RETURNS uuid LANGUAGE sql AS \
-                  $$ SELECT ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid $$";
-        sqlx::raw_sql(id).execute(&pool).await.unwrap();
+        sqlx::raw_sql(UUID_OF).execute(&pool).await.unwrap();
         let mut transaction = pool.begin().await.unwrap();
         for (position, (name, number)) in (1_i64..).zip(std::iter::once(&("a", 1)).chain(since)) {
             if position == 2 || in_pieces {
