@@ -116,7 +116,7 @@ impl Shop {
 
     /// For a test that changes history.
     pub(super) async fn superuser(&self) -> PgPool {
-        PgPoolOptions::new().connect(&self.database.superuser_url()).await.expect("the test database is there")
+        superuser(&self.database).await
     }
 
     /// The same URL, for a test that damages what is there.
@@ -135,7 +135,7 @@ pub(super) struct Branch {
     pub(super) wake: Wake,
     pub(super) postgres: PostgresProxy,
     versions: HashMap<StreamId, i64>,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Branch {
@@ -144,7 +144,7 @@ impl Branch {
         schema::name_log(&database.superuser_url(), &log_id).await.expect("it has no name yet");
         let postgres = PostgresProxy::before(&database.postgres).await.expect("a free port");
         let log = log(&postgres.url(&database.name, schema::SERVICE), log_id).await;
-        Self { log, wake: Wake::default(), postgres, versions: HashMap::new(), _database: database }
+        Self { log, wake: Wake::default(), postgres, versions: HashMap::new(), database }
     }
 
     pub(super) async fn append(&mut self, events: Vec<DomainEvent>) -> LogPosition {
@@ -157,9 +157,17 @@ impl Branch {
         append_unreadable(self.log.pool(), &self.wake).await;
     }
 
+    pub(super) async fn superuser(&self) -> PgPool {
+        superuser(&self.database).await
+    }
+
     pub(super) fn followed(&self) -> Followed {
         Followed { log: self.log.clone(), wake: self.wake.clone() }
     }
+}
+
+async fn superuser(database: &TestDatabase) -> PgPool {
+    PgPoolOptions::new().connect(&database.superuser_url()).await.expect("the test database is there")
 }
 
 async fn append_unreadable(pool: &PgPool, wake: &Wake) {

@@ -159,6 +159,32 @@ async fn a_log_that_needs_a_person_keeps_no_other_waiting() {
     let here = shop.append(vec![life::place(31)]).await;
     projector.reaches(&here).await;
     assert_eq!(projector.views.of(eu.log.id()).position(View::Order).await.expect("built"), there);
+    // A rebuild would be without what comes behind that event: it says so, and what answers goes on.
+    let refused = rebuilt(&shop, &[shop.log.clone(), eu.log.clone()], true).await.expect_err("it cannot be read");
+    assert!(refused.to_string().contains("OrderTeleported"), "{refused}");
+    let here = shop.append(vec![life::place(32)]).await;
+    projector.reaches(&here).await;
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_was_replaced_in_one_log_stops_what_is_made_of_that_one() {
+    let (mut shop, mut eu, here, there) = two_shops().await;
+    let projector = both(&shop, &eu).await;
+    projector.reaches(&here).await;
+    projector.reaches(&there).await;
+    let (verified, end) = (&projector.handle, there.position.0);
+    let gauges = || verified.gauges().into_iter().flat_map(|gauge| gauge.logs).filter(|log| log.log_id == *eu.log.id());
+    eventually("what was applied is compared", async || gauges().all(|log| log.verified_position == end).then_some(()))
+        .await;
+    let replace = sqlx::query("UPDATE events SET event_id = gen_random_uuid() WHERE position = 2");
+    replace.execute(&eu.superuser().await).await.expect("a superuser may");
+    eu.append(vec![life::place(41)]).await;
+    let stopped = async || stops(projector.handle.state_in("order-view", eu.log.id()));
+    let reason = eventually("it stops", stopped).await;
+    assert!(reason.contains("what was applied as the event at position 2 is not the event"), "{reason}");
+    projector.reaches(&shop.append(vec![life::place(31)]).await).await;
+    assert_eq!(follows(&projector, &main()), Some(()));
     projector.stop().await;
 }
 
