@@ -196,15 +196,7 @@ async fn nobody_writes_ahead_while_a_moments_position_is_asked_for() {
 #[tokio::test]
 async fn nobody_overtakes_a_batch_that_is_being_written_ahead() {
     let fixture = Fixture::new().await;
-    one_event(&fixture).await;
-    let mut holder = Session::on(&fixture).await;
-    holder.execute(&SLOW).await;
-    holder.execute(&["SELECT pg_advisory_lock(42)"]).await;
-    let mut first = Session::on(&fixture).await;
-    first.execute(&["BEGIN", &batch(&["b", "c"], 2..=3, None)]).await;
-    let second = Session::on(&fixture).await.spawn(&fixture, batch(&["slow", "d"], 4..=5, Some(2..=3)));
-    until_waiting_for(&fixture, "advisory", 1).await;
-    first.execute(&["COMMIT"]).await;
+    let (mut holder, second) = one_still_being_written(&fixture).await;
     // The head is free.
     let third = Session::on(&fixture).await.spawn(&fixture, batch(&["e", "f"], 6..=7, Some(4..=5)));
     until_waiting_for(&fixture, "advisory", 2).await;
@@ -221,18 +213,25 @@ const SLOW: [&str; 2] = [
     "CREATE TRIGGER slow BEFORE INSERT ON events_p000000 FOR EACH ROW EXECUTE FUNCTION slow()",
 ];
 
+/// Positions 1 to 3 are taken, and a batch that is to have 4 and 5 is still being written, ahead of the one before it, which is committed:
+/// until the holder gives lock 42 away.
+async fn one_still_being_written(fixture: &Fixture) -> (Session, JoinHandle<Told>) {
+    one_event(fixture).await;
+    let mut holder = Session::on(fixture).await;
+    holder.execute(&SLOW).await;
+    holder.execute(&["SELECT pg_advisory_lock(42)"]).await;
+    let mut first = Session::on(fixture).await;
+    first.execute(&["BEGIN", &batch(&["b", "c"], 2..=3, None)]).await;
+    let second = Session::on(fixture).await.spawn(fixture, batch(&["slow", "d"], 4..=5, Some(2..=3)));
+    until_waiting_for(fixture, "advisory", 1).await;
+    first.execute(&["COMMIT"]).await;
+    (holder, second)
+}
+
 #[tokio::test]
 async fn nobody_writes_ahead_of_a_batch_that_is_still_being_written() {
     let fixture = Fixture::new().await;
-    one_event(&fixture).await;
-    let mut holder = Session::on(&fixture).await;
-    holder.execute(&SLOW).await;
-    holder.execute(&["SELECT pg_advisory_lock(42)"]).await;
-    let mut first = Session::on(&fixture).await;
-    first.execute(&["BEGIN", &batch(&["b", "c"], 2..=3, None)]).await;
-    let second = Session::on(&fixture).await.spawn(&fixture, batch(&["slow", "d"], 4..=5, Some(2..=3)));
-    until_waiting_for(&fixture, "advisory", 1).await;
-    first.execute(&["COMMIT"]).await;
+    let (mut holder, second) = one_still_being_written(&fixture).await;
     // Somebody else has the head, and the third waits for the second: had it written behind that, he would wait for it, it for the second, and
     // the second for him.
     let mut outsider = Session::on(&fixture).await;
