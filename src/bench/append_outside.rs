@@ -18,13 +18,14 @@ pub(super) const SPEC: Spec = Spec {
     name: "append-outside",
     unit: "events/s",
     limit: "as of append",
-    ours: "32 connections call append_events, each with the next 8 events of its own stream; one_at_a_time: with one",
+    ours: "32 connections call append_events, each with the next 8 events of its own stream; by_one, by_32: with so many",
     larger_is_better: true,
     aim: 0.12,
     aim_p99: None,
 };
 
 const WRITERS: usize = 32;
+/// So that as many events are in flight as in `append`.
 const BATCH: i64 = 8;
 
 const APPEND: &str = "SELECT stale_versions FROM append_events(0, ARRAY[$1], '{1}', ARRAY[$2], '{}', array_fill(1, ARRAY[$3]), \
@@ -46,9 +47,13 @@ pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Res
     for number in 1..=effort.rounds {
         let limit = limit.run(effort.duration).await?;
         let ours = run_all(&mut writers, BATCH, effort.duration).await?;
-        let one = run_all(&mut writers, 1, effort.duration).await?;
-        progress(&format!("round {number}: limit {limit:.0}, ours {ours:.0}, one at a time {one:.0} {}", SPEC.unit));
-        rounds.push(Round { limit, ours, more: vec![("one_at_a_time", one)] });
+        let by_one = run_all(&mut writers, 1, effort.duration).await?;
+        let by_32 = run_all(&mut writers, 32, effort.duration).await?;
+        progress(&format!(
+            "round {number}: limit {limit:.0}, ours {ours:.0}, by one {by_one:.0}, by 32 {by_32:.0} {}",
+            SPEC.unit
+        ));
+        rounds.push(Round { limit, ours, more: vec![("by_one", by_one), ("by_32", by_32)] });
     }
     log.stop().await;
     Ok(rounds)
