@@ -70,6 +70,22 @@ impl Metadata {
         serde_json::to_string(self).expect("metadata is plain data with string keys, which JSON can always express")
     }
 
+    /// Of an event of ours it is asked for; what somebody else's says there is his.
+    pub(crate) fn of(payload: &DomainEvent, json: &str) -> Result<Self, serde_json::Error> {
+        match (serde_json::from_str(json), payload) {
+            (Err(_), DomainEvent::Foreign(_)) => Ok(Self {
+                correlation_id: Uuid::nil(),
+                causation_id: CommandId(Uuid::nil()),
+                actor: Actor::service("unknown"),
+                tenant: Tenant::default(),
+                traceparent: None,
+                business_time: None,
+                body_hash: None,
+            }),
+            (metadata, _) => metadata,
+        }
+    }
+
     /// The order of this conversation, when it is one about an order.
     #[must_use]
     pub fn correlated_order(&self) -> OrderId {
@@ -143,7 +159,7 @@ impl RawRecorded {
         let undecodable = |source| LogError::Undecodable { position: self.position, source };
         let payload = DomainEvent::decode(&self.stream_id, &self.event_type, self.schema_version, &self.payload)
             .map_err(undecodable)?;
-        let metadata = serde_json::from_str(&self.metadata).map_err(|source| {
+        let metadata = Metadata::of(&payload, &self.metadata).map_err(|source| {
             let (event_type, schema_version) = (self.event_type.clone(), self.schema_version);
             undecodable(DecodeError::Malformed { event_type, schema_version, source })
         })?;

@@ -35,7 +35,7 @@ mod tests;
 pub use checkpoint::Checkpoint;
 pub use clock::{Clock, Ids, SystemClock, SystemIds};
 pub use delivery::Delivery;
-pub use domain_event::{DecodeError, DomainEvent, EventPayload};
+pub use domain_event::{DecodeError, DomainEvent, EventPayload, ForeignEvent};
 pub use envelope::{Actor, Metadata, NewEvent, RawRecorded, Recorded, Role, Tenant};
 pub use fulfilment::FulfilmentEvent;
 pub use ids::{

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Checkpoint, DecodeError, Difference, DomainEvent, LogId, Position, RawRecorded, Recorded, StreamId, StreamVersion,
-    Tally, Wake,
+    Checkpoint, DecodeError, Difference, DomainEvent, LogId, Metadata, Position, RawRecorded, Recorded, StreamId,
+    StreamVersion, Tally, Wake,
 };
 
 /// How long a tail waits for a wake-up before it looks by itself: what a lost notification costs.
@@ -406,7 +406,7 @@ fn decode_row(row: &PgRow) -> Result<Recorded<DomainEvent>, LogError> {
     let undecodable = |source| LogError::Undecodable { position: place.position, source };
     let payload =
         DomainEvent::decode(&place.stream_id, event_type, place.schema_version, payload).map_err(undecodable)?;
-    let metadata = serde_json::from_str(metadata).map_err(|source| {
+    let metadata = Metadata::of(&payload, metadata).map_err(|source| {
         let (event_type, schema_version) = (event_type.into(), place.schema_version);
         undecodable(DecodeError::Malformed { event_type, schema_version, source })
     })?;

@@ -58,7 +58,8 @@ impl ReadModel for CustomerOrders {
             | DomainEvent::Inventory(_)
             | DomainEvent::Payment(_)
             | DomainEvent::Shipment(_)
-            | DomainEvent::Fulfilment(_) => None,
+            | DomainEvent::Fulfilment(_)
+            | DomainEvent::Foreign(_) => None,
         };
         order.into_iter().chain(listed)
     }
@@ -112,7 +113,8 @@ pub(crate) fn summarised_order(event: &Recorded<DomainEvent>) -> Option<OrderId>
         | DomainEvent::Product(_)
         | DomainEvent::Inventory(_)
         | DomainEvent::Payment(_)
-        | DomainEvent::Shipment(_) => None,
+        | DomainEvent::Shipment(_)
+        | DomainEvent::Foreign(_) => None,
     }
 }
 
@@ -140,7 +142,8 @@ pub(crate) fn summarise(summary: Option<OrderSummary>, event: &Recorded<DomainEv
         | DomainEvent::Product(_)
         | DomainEvent::Inventory(_)
         | DomainEvent::Payment(_)
-        | DomainEvent::Shipment(_) => summary,
+        | DomainEvent::Shipment(_)
+        | DomainEvent::Foreign(_) => summary,
     }
 }
 

@@ -49,7 +49,8 @@ impl ReadModel for OrderIndex {
             | DomainEvent::Inventory(_)
             | DomainEvent::Payment(_)
             | DomainEvent::Shipment(_)
-            | DomainEvent::Fulfilment(_) => skus,
+            | DomainEvent::Fulfilment(_)
+            | DomainEvent::Foreign(_) => skus,
         };
         summarise(summary, event).map(|summary| IndexedOrder { summary, skus })
     }

@@ -33,7 +33,7 @@ impl ReadModel for OrderView {
             (_, None) => return None,
         };
         match &event.payload {
-            DomainEvent::Product(_) => return Some(order),
+            DomainEvent::Product(_) | DomainEvent::Foreign(_) => return Some(order),
             DomainEvent::Order(payload) => fold_order(&mut order, payload, event),
             DomainEvent::Inventory(payload) => fold_inventory(payload),
             DomainEvent::Payment(payload) => fold_payment(&mut order, payload),

@@ -16,6 +16,7 @@ pub(crate) fn sentence(event: &DomainEvent) -> String {
         DomainEvent::Payment(event) => payment(event),
         DomainEvent::Shipment(event) => shipment(event),
         DomainEvent::Fulfilment(event) => fulfilment(event),
+        DomainEvent::Foreign(_) => "Something happened outside.".into(),
     }
 }
 

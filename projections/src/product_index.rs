@@ -36,9 +36,11 @@ impl ReadModel for ProductIndex {
         match &event.payload {
             DomainEvent::Product(product) => vec![product.sku().clone()],
             DomainEvent::Inventory(inventory) => moved_skus(inventory),
-            DomainEvent::Order(_) | DomainEvent::Payment(_) | DomainEvent::Shipment(_) | DomainEvent::Fulfilment(_) => {
-                Vec::new()
-            }
+            DomainEvent::Order(_)
+            | DomainEvent::Payment(_)
+            | DomainEvent::Shipment(_)
+            | DomainEvent::Fulfilment(_)
+            | DomainEvent::Foreign(_) => Vec::new(),
         }
     }
 
@@ -50,9 +52,11 @@ impl ReadModel for ProductIndex {
                 let movement = movement(inventory, sku);
                 IndexedProduct { product, available: available + movement.on_hand - movement.reserved }
             }
-            DomainEvent::Order(_) | DomainEvent::Payment(_) | DomainEvent::Shipment(_) | DomainEvent::Fulfilment(_) => {
-                IndexedProduct { product, available }
-            }
+            DomainEvent::Order(_)
+            | DomainEvent::Payment(_)
+            | DomainEvent::Shipment(_)
+            | DomainEvent::Fulfilment(_)
+            | DomainEvent::Foreign(_) => IndexedProduct { product, available },
         })
     }
 

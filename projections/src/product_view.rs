@@ -44,7 +44,8 @@ impl ReadModel for ProductView {
             | DomainEvent::Order(_)
             | DomainEvent::Payment(_)
             | DomainEvent::Shipment(_)
-            | DomainEvent::Fulfilment(_) => None,
+            | DomainEvent::Fulfilment(_)
+            | DomainEvent::Foreign(_) => None,
         }
     }
 

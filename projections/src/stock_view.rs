@@ -66,7 +66,8 @@ impl ReadModel for StockView {
             | DomainEvent::Order(_)
             | DomainEvent::Payment(_)
             | DomainEvent::Shipment(_)
-            | DomainEvent::Fulfilment(_) => Vec::new(),
+            | DomainEvent::Fulfilment(_)
+            | DomainEvent::Foreign(_) => Vec::new(),
         }
     }
 

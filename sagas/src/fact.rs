@@ -51,7 +51,7 @@ pub fn of(saga: &Saga, event: &DomainEvent) -> Option<(OrderId, Fact)> {
         DomainEvent::Inventory(event) => happened(inventory_key(event), shortage(event), ""),
         DomainEvent::Payment(event) => happened(Some(event.effect_key()), payment_reason(event), ""),
         DomainEvent::Shipment(event) => happened(Some(event.effect_key()), shipment_reason(event), tracking(event)),
-        DomainEvent::Product(_) | DomainEvent::Fulfilment(_) => return None,
+        DomainEvent::Product(_) | DomainEvent::Fulfilment(_) | DomainEvent::Foreign(_) => return None,
     };
     Some((order_id, fact))
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use events::{
-    CommandId, DomainEvent, Log, LogError, Money, Position, ProductEvent, Recorded, Sku, StreamVersion, Tail, Wake,
-    product::ProductKind,
+    CommandId, DomainEvent, EventPayload, Log, LogError, Money, Position, ProductEvent, RawRecorded, Recorded, Sku,
+    StreamVersion, Tail, Wake, product::ProductKind,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -57,7 +57,7 @@ impl PriceList {
         let mut tail = Tail::open(log, checkpoint, &wake, PAGE).await?;
         let follow = async {
             loop {
-                match tail.next_page().await {
+                match tail.next_raw_page().await.and_then(|page| products_of(&page)) {
                     Ok(page) => self.apply(&page),
                     Err(error) if error.is_transient() => {
                         tracing::warn!(%error, "the price list cannot follow the log and tries again");
@@ -92,7 +92,8 @@ impl PriceList {
             | DomainEvent::Order(_)
             | DomainEvent::Payment(_)
             | DomainEvent::Shipment(_)
-            | DomainEvent::Fulfilment(_) => None,
+            | DomainEvent::Fulfilment(_)
+            | DomainEvent::Foreign(_) => None,
         });
         let mut products = products.peekable();
         if products.peek().is_none() {
@@ -110,6 +111,12 @@ impl PriceList {
             }
         }
     }
+}
+
+/// Only they are read: what stands in other streams, and cannot be read, does not keep anybody from ordering.
+fn products_of(page: &[RawRecorded]) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
+    let products = page.iter().filter(|event| event.stream_id.category() == ProductEvent::CATEGORY);
+    products.map(RawRecorded::decode).collect()
 }
 
 fn next(known: Option<Priced>, event: &ProductEvent, version: StreamVersion) -> Option<Priced> {

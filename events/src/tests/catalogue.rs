@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::samples::{COMMAND, ORDER, at, every_command, every_event};
 use crate::{
-    Actor, DomainEvent, Metadata, NewEvent, Position, RawRecorded, Role, StreamId, Tenant,
+    Actor, DomainEvent, ForeignEvent, Metadata, NewEvent, Position, RawRecorded, Role, StreamId, Tenant,
     participant::ParticipantCommand,
 };
 
@@ -50,6 +50,14 @@ fn an_event_of_another_category_is_not_read() {
     let (order, event) = (StreamId::new("order", "x"), &every_event()[0]);
     let error = DomainEvent::decode(&order, event.event_type(), event.schema_version(), &event.to_json());
     assert_eq!(error.expect_err("a product's").to_string(), "ProductListed v2 is not known to this release");
+}
+
+#[test]
+fn an_event_in_a_stream_of_no_category_of_ours_is_somebody_elses_whatever_it_says() {
+    for stream in ["ledger-2026", "ledger", ""] {
+        let read = DomainEvent::decode(&StreamId::from_log(stream), "OrderPlaced", 1, "{}").expect("nothing is read");
+        assert_eq!((read.order_id(), read), (None, DomainEvent::Foreign(ForeignEvent)), "{stream:?}");
+    }
 }
 
 #[test]

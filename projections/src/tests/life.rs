@@ -307,6 +307,7 @@ pub(super) fn stream_of(event: &DomainEvent) -> StreamId {
         DomainEvent::Payment(event) => event.payment_id().stream(),
         DomainEvent::Shipment(event) => event.shipment_id().stream(),
         DomainEvent::Fulfilment(event) => event.order_id().fulfilment_stream(),
+        DomainEvent::Foreign(_) => StreamId::new("ledger", "2026"),
     }
 }
 

@@ -42,7 +42,8 @@ pub(super) fn placed(event: &Recorded<DomainEvent>) -> Option<Loaded<Order>> {
         | DomainEvent::Inventory(_)
         | DomainEvent::Payment(_)
         | DomainEvent::Shipment(_)
-        | DomainEvent::Fulfilment(_) => None,
+        | DomainEvent::Fulfilment(_)
+        | DomainEvent::Foreign(_) => None,
     }
 }
 

@@ -90,6 +90,113 @@ async fn whoever_is_outside_is_told_what_is_wrong_with_a_batch() {
     assert_eq!(assert_whole(&fixture).await, 4);
 }
 
+/// What a call is given, argument by argument; the rest of it is right.
+struct Call(Vec<(&'static str, &'static str)>);
+
+impl Call {
+    fn sql(&self) -> String {
+        let right = [
+            ("p_hint", "0"),
+            ("p_stream_ids", "'{test-a}'"),
+            ("p_stream_appends", "'{1}'"),
+            ("p_expected", "'{0}'"),
+            ("p_event_counts", "'{}'"),
+            ("p_event_appends", "'{1}'"),
+            ("p_event_streams", "'{test-a}'"),
+            ("p_event_versions", "'{1}'"),
+            ("p_event_ids", "ARRAY[gen_random_uuid()]"),
+            ("p_event_types", "'{Tested}'"),
+            ("p_schema_versions", "'{1}'"),
+            ("p_payloads", "ARRAY['{}']"),
+            ("p_metadata", "ARRAY['{}']"),
+            ("p_command_appends", "'{}'"),
+            ("p_command_streams", "'{}'"),
+            ("p_command_ids", "'{}'"),
+            ("p_command_versions", "'{}'"),
+        ];
+        let given = |name: &str| self.0.iter().find(|(given, _)| *given == name).map(|(_, value)| *value);
+        let arguments = right.map(|(name, value)| format!("{name} => {}", given(name).unwrap_or(value)));
+        format!("SELECT append_events({})", arguments.join(", "))
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_outside_is_told_what_no_reader_could_make_anything_of() {
+    let fixture = Fixture::new().await;
+    let pool = fixture.superuser().await;
+    let told = async |call: &Call| {
+        let error = sqlx::query(&call.sql()).execute(&pool).await.expect_err("it is wrong").into_database_error();
+        let error = error.expect("the server says it");
+        assert_eq!(error.code().as_deref(), Some("22023"), "{:?}: {error}", call.0);
+        error.message().to_owned()
+    };
+    for (name, value, word) in [
+        ("p_hint", "NULL", "p_hint"),
+        ("p_hint", "-5", "p_hint"),
+        ("p_stream_ids", "NULL", "at least"),
+        ("p_stream_ids", "'{}'", "at least"),
+        ("p_event_ids", "NULL", "at least"),
+        ("p_expected", "'{0,0}'", "p_expected"),
+        ("p_event_types", "NULL", "p_event_types"),
+        ("p_payloads", "ARRAY['{}', '{}']", "p_payloads"),
+        ("p_command_ids", "ARRAY[gen_random_uuid()]", "p_command_ids"),
+        ("p_event_ids", "ARRAY[NULL]::uuid[]", "an id"),
+        ("p_stream_ids", "ARRAY['']", "a name"),
+        ("p_stream_ids", "ARRAY[NULL]", "a name"),
+        ("p_stream_ids", "ARRAY[E'test-\\t']", "a name"),
+        ("p_stream_ids", "ARRAY[repeat('x', 201)]", "200"),
+        ("p_event_types", "ARRAY['']", "a type"),
+        ("p_event_types", "ARRAY[NULL]", "a type"),
+        ("p_schema_versions", "'{0}'", "schema version"),
+        ("p_schema_versions", "ARRAY[NULL]::smallint[]", "schema version"),
+        ("p_payloads", "ARRAY['[1]']", "JSON objects"),
+        ("p_metadata", "ARRAY['7']", "JSON objects"),
+        ("p_metadata", "ARRAY[NULL]", "JSON objects"),
+        ("p_payloads", r#"ARRAY['{"a":"\u0000"}']"#, "U+0000"),
+        ("p_payloads", r#"ARRAY['{"a":"\\\u0000"}']"#, "U+0000"),
+    ] {
+        let message = told(&Call(vec![(name, value)])).await;
+        assert!(message.contains(word), "{name} => {value}: {message}");
+    }
+    let idle =
+        Call(vec![("p_stream_ids", "'{test-a,test-b}'"), ("p_stream_appends", "'{1,1}'"), ("p_expected", "'{0,0}'")]);
+    assert!(told(&idle).await.contains("test-b is given without an event"));
+    let error = sqlx::query(&Call(vec![("p_payloads", "ARRAY['{nonsense']")]).sql()).execute(&pool).await;
+    assert!(error.expect_err("no JSON").to_string().contains("json"));
+    assert_eq!(assert_whole(&fixture).await, 0);
+    // A backslash before it makes it an ordinary text; a name may be anything that can be read.
+    sqlx::query(&Call(vec![("p_payloads", r#"ARRAY['{"a":"\\u0000"}']"#)]).sql()).execute(&pool).await.unwrap();
+    assert_eq!(assert_whole(&fixture).await, 1);
+}
+
+#[tokio::test]
+async fn whoever_is_outside_must_see_what_others_append_and_is_not_waited_for_for_long() {
+    let fixture = Fixture::new().await;
+    let mut session = PgConnection::connect(&fixture.database.url(schema::SERVICE)).await.unwrap();
+    let call = Call(Vec::new()).sql();
+    sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ").execute(&mut session).await.unwrap();
+    let error = sqlx::raw_sql(&call).execute(&mut session).await.expect_err("an old snapshot").into_database_error();
+    assert_eq!(error.and_then(|error| error.code().map(String::from)).as_deref(), Some("25001"));
+    sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
+
+    let timeout = async |session: &mut PgConnection| {
+        let shown = sqlx::query_scalar("SHOW idle_in_transaction_session_timeout").fetch_one(session).await;
+        shown.map(|shown: String| shown).unwrap()
+    };
+    // Once it has appended, everybody waits for the end of its transaction.
+    sqlx::raw_sql(&format!("BEGIN; {call}")).execute(&mut session).await.unwrap();
+    assert_eq!(timeout(&mut session).await, "10s");
+    sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
+    assert_eq!(timeout(&mut session).await, "0");
+    // Whoever has a limit of his own keeps it.
+    sqlx::raw_sql("SET idle_in_transaction_session_timeout = '200ms'").execute(&mut session).await.unwrap();
+    sqlx::raw_sql(&format!("BEGIN; {call}")).execute(&mut session).await.unwrap();
+    assert_eq!(timeout(&mut session).await, "200ms");
+    super::event_store::append_one(&fixture.store, "b", 0).await.expect("it waits until the session is ended");
+    assert!(sqlx::raw_sql("COMMIT").execute(&mut session).await.is_err(), "its transaction was ended");
+    assert_eq!(assert_whole(&fixture).await, 1);
+}
+
 #[tokio::test]
 async fn whoever_is_outside_appends_several_events_of_a_stream_at_once() {
     let fixture = Fixture::new().await;
