@@ -5,7 +5,7 @@ use std::{str::FromStr, time::Duration};
 use anyhow::Context as _;
 use events::{Log, schema};
 use sqlx::{
-    PgPool,
+    Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -13,6 +13,8 @@ use crate::config::FollowedLog;
 
 /// For reading a log that is followed: each projection that catches up reads some pages beside each other.
 const FOLLOWING_CONNECTIONS: u32 = 16;
+/// The longest wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// For the roles. `connections`: the most that this process keeps.
 pub(crate) async fn connect(url: &str, connections: u32) -> anyhow::Result<PgPool> {
@@ -25,7 +27,15 @@ pub(crate) async fn connect_to_look(url: &str, connections: u32) -> anyhow::Resu
 }
 
 async fn connect_with(options: PgConnectOptions, connections: u32) -> anyhow::Result<PgPool> {
-    pool(connections).min_connections(2).connect_with(options).await.context("cannot connect to Postgres")
+    let cannot = format!("cannot connect to Postgres at {}:{}", options.get_host(), options.get_port());
+    match pool(connections).min_connections(2).connect_with(options.clone()).await {
+        // A pool says only that it has waited; a connection says why.
+        Err(waited @ sqlx::Error::PoolTimedOut) => {
+            let connecting = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await;
+            Err(connecting.ok().and_then(Result::err).unwrap_or(waited)).context(cannot)
+        }
+        outcome => outcome.context(cannot),
+    }
 }
 
 /// The logs that are followed beside one's own. Nobody need be there yet: who reads them tries again, and asks for the log's name first.
@@ -38,7 +48,7 @@ pub(crate) fn followed(follow: &[FollowedLog]) -> anyhow::Result<Vec<Log>> {
 }
 
 fn pool(connections: u32) -> PgPoolOptions {
-    PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(3)).test_before_acquire(false)
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE).test_before_acquire(false)
 }
 
 fn options(url: &str) -> anyhow::Result<PgConnectOptions> {

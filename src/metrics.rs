@@ -1,17 +1,19 @@
 //! What the roles of this process say about themselves: gauges for `/metrics`, checks for `/readyz`.
 
+use std::sync::{Arc, OnceLock};
+
 use events::{Wake, participant::Participant};
 use http_api::ReadinessCheck;
 use projections::{Gauge, Handle, LogGauge, PROJECTIONS, ProjectionState};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 use sagas::{Health, Reading, relay::RelayHealth};
 use sqlx::PgPool;
-use write_side::{EventStore, LogRoom, Traffic};
+use write_side::{EventStore, LogRoom, PriceList, Traffic};
 
 use crate::roles::Role;
 
@@ -25,6 +27,8 @@ pub(crate) struct RoleMetrics {
     shipping: Health,
     pub projections: Handle,
     pub room: LogRoom,
+    /// Of the role that prices orders.
+    pub prices: Arc<OnceLock<PriceList>>,
 }
 
 impl RoleMetrics {
@@ -70,6 +74,17 @@ impl RoleMetrics {
         checks
     }
 
+    /// The readers of this process that keep no sum of what they read, and where they stand: a reader stops at what does not follow what it read
+    /// before.
+    fn followers<'r>(
+        &self,
+        readings: &'r [(&'static str, Reading)],
+    ) -> impl Iterator<Item = (&'static str, i64)> + use<'r> {
+        let prices = self.prices.get().map(|prices| ("price-list", prices.reached().0));
+        let roles = readings.iter().map(|(name, reading)| (*name, reading.position));
+        roles.chain(prices).filter(|(_, position)| *position > 0)
+    }
+
     fn readings(&self) -> [(&'static str, Reading); 7] {
         [
             ("relay-commands", self.relay.commands.read()),
@@ -111,7 +126,6 @@ impl Collector for Roles {
         let readings = self.metrics.readings();
         let roles = |value: fn(&Reading) -> i64| readings.iter().map(move |(name, reading)| (*name, value(reading)));
         let flag = i64::from;
-        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let projections = self.metrics.projections.gauges();
         let mut gauges = Gauges(&mut encoder);
         gauges.one(
@@ -120,10 +134,10 @@ impl Collector for Roles {
             self.wake.newest().0,
         )?;
         let Traffic { waiting, refused, batches, appends } = self.store.traffic();
-        gauges.one("append_waiting", "Appends that wait for their turn", count(waiting))?;
-        gauges.one("append_refused", "Appends refused because too many waited, since the start", count(refused))?;
-        gauges.one("append_batches", "Transactions of appends since the start", count(batches))?;
-        gauges.one("append_appends", "Appends in them", count(appends))?;
+        gauges.one("append_waiting", "Appends that wait for their turn", i64::try_from(waiting).unwrap_or(i64::MAX))?;
+        gauges.counter("append_refused", "Appends refused because too many waited", refused)?;
+        gauges.counter("append_batches", "Transactions of appends", batches)?;
+        gauges.counter("append_appends", "Appends in them", appends)?;
         if let Some((positions, bytes)) = self.metrics.room.read() {
             gauges.one("log_room_positions", "Positions left before a partition is missing", positions)?;
             gauges.one("log_bytes", "What the database takes on disk", bytes)?;
@@ -131,21 +145,31 @@ impl Collector for Roles {
         gauges.each("role_connected", "1 when ready for work", "role", roles(|r| i64::from(r.connected)))?;
         gauges.each("role_blocked", "1 when the broker takes nothing", "role", roles(|r| i64::from(r.blocked)))?;
         gauges.each("role_position", "Position up to which the work is done", "role", roles(|r| r.position))?;
-        let handled = readings.iter().map(|(name, reading)| (*name, count(reading.handled)));
-        gauges.each("role_handled", "Messages or events handled since the start", "role", handled)?;
-        let repeated = readings.iter().map(|(name, reading)| (*name, count(reading.repeated)));
-        gauges.each("role_repeated", "Of those, sent or delivered once more", "role", repeated)?;
-        let failed = readings.iter().map(|(name, reading)| (*name, count(reading.failed)));
-        gauges.each("role_failed", "What had to be given up", "role", failed)?;
+        let newest = self.wake.newest().0;
+        let lags = self.metrics.followers(&readings).map(|(name, position)| (name, (newest - position).max(0)));
+        gauges.each("role_lag_events", "Events of the log that this reader has not come to yet", "role", lags)?;
+        let counts = |value: fn(&Reading) -> u64| readings.iter().map(move |(name, reading)| (*name, value(reading)));
+        gauges.counters("role_handled", "Messages or events handled", counts(|r| r.handled))?;
+        gauges.counters("role_repeated", "Of those, sent or delivered once more", counts(|r| r.repeated))?;
+        gauges.counters("role_failed", "What had to be given up", counts(|r| r.failed))?;
         let help = "Position of the log that the projection has applied";
-        gauges.each_log("projection_position", help, "projection", &projections, |log| log.position)?;
-        let help = "Position up to which each event of the log is known to be applied once";
-        gauges.each_log("verified_position", help, "reader", &projections, |log| log.verified_position)?;
+        gauges.each_log("projection_position", help, "projection", of_each(&projections, |log| log.position))?;
+        let help = "Position up to which the reader is known to have had each event of the log once";
+        let log = self.store.log().id().as_str();
+        let followers = self.metrics.followers(&readings).map(move |(name, position)| (name, log, position));
+        let verified = of_each(&projections, |log| log.verified_position).chain(followers);
+        gauges.each_log("verified_position", help, "reader", verified)?;
         let help = "Events of the log not applied yet";
-        gauges.each_log("projection_lag_events", help, "projection", &projections, |log| log.lag_events)?;
+        gauges.each_log("projection_lag_events", help, "projection", of_each(&projections, |log| log.lag_events))?;
         let healthy = projections.iter().map(|gauge| (gauge.name, flag(gauge.healthy)));
         gauges.each("projection_healthy", "0 when it needs a person", "projection", healthy)
     }
+}
+
+/// One a projection and log: the names of both, and the value.
+fn of_each(projections: &[Gauge], value: fn(&LogGauge) -> i64) -> impl Iterator<Item = (&str, &str, i64)> {
+    let logs = projections.iter().flat_map(|gauge| gauge.logs.iter().map(move |log| (gauge.name, log)));
+    logs.map(move |(name, log)| (name, log.log_id.as_str(), value(log)))
 }
 
 struct Gauges<'a, 'e>(&'a mut DescriptorEncoder<'e>);
@@ -156,21 +180,38 @@ impl Gauges<'_, '_> {
         ConstGauge::new(value).encode(encoder)
     }
 
-    /// One a projection and log.
-    fn each_log(
+    /// Since the start of this process.
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
+        let encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(encoder)
+    }
+
+    /// Of roles, since the start of this process.
+    fn counters<'n>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl Iterator<Item = (&'n str, u64)>,
+    ) -> Result<(), std::fmt::Error> {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (role, value) in values {
+            ConstCounter::new(value).encode(encoder.encode_family(&[("role", role)])?)?;
+        }
+        Ok(())
+    }
+
+    /// Of readers, each of a log.
+    fn each_log<'n>(
         &mut self,
         name: &str,
         help: &str,
         label: &str,
-        projections: &[Gauge],
-        value: fn(&LogGauge) -> i64,
+        values: impl Iterator<Item = (&'n str, &'n str, i64)>,
     ) -> Result<(), std::fmt::Error> {
         let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (projection, log) in
-            projections.iter().flat_map(|gauge| gauge.logs.iter().map(move |log| (gauge.name, log)))
-        {
-            let labels = [(label, projection), ("log", log.log_id.as_str())];
-            ConstGauge::new(value(log)).encode(encoder.encode_family(&labels)?)?;
+        for (reader, log, value) in values {
+            let labels = [(label, reader), ("log", log)];
+            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -248,6 +248,7 @@ impl Shared {
 
     async fn write_side(&self, back: &Stage) -> anyhow::Result<write_side::http::WriteSide> {
         let (prices, from) = PriceList::load(&self.log).await.context("cannot load the prices")?;
+        let _ = self.metrics.prices.set(prices.clone());
         let (following, log, wake) = (prices.clone(), self.log.clone(), self.wake.clone());
         let shutdown = back.shutdown.clone();
         self.spawn("price list", back, following.follow(log, from, wake, shutdown));

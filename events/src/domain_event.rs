@@ -146,6 +146,16 @@ impl ForeignEvent {
 }
 
 impl DomainEvent {
+    /// Of Waybill's own streams; all others are foreign.
+    pub const CATEGORIES: [&'static str; 6] = [
+        ProductEvent::CATEGORY,
+        InventoryEvent::CATEGORY,
+        OrderEvent::CATEGORY,
+        PaymentEvent::CATEGORY,
+        ShipmentEvent::CATEGORY,
+        FulfilmentEvent::CATEGORY,
+    ];
+
     /// Every category's catalogue: event type and current schema version.
     #[must_use]
     pub fn catalogue() -> Vec<(&'static str, &'static str, i16)> {

@@ -57,7 +57,7 @@ const MODELS: [Model; 4] = [
                      max((payload -> 'total' ->> 'amount_minor')) FILTER (WHERE event_type = 'OrderPlaced') AS total \
                  FROM events WHERE stream_id >= 'order-' AND stream_id < 'order.' AND position <= $1 GROUP BY stream_id) AS orders \
               LEFT JOIN (SELECT payload ->> 'order_id' AS id, sum((payload -> 'amount' ->> 'amount_minor')::bigint) AS captured \
-                 FROM events WHERE event_type = 'PaymentCaptured' AND position <= $1 GROUP BY 1) AS payments USING (id)",
+                 FROM events WHERE stream_id >= 'payment-' AND stream_id < 'payment.' AND event_type = 'PaymentCaptured' AND position <= $1 GROUP BY 1) AS payments USING (id)",
         read: order,
         members: None,
     },
@@ -71,7 +71,7 @@ const MODELS: [Model; 4] = [
         read: summary,
         members: Some(
             "SELECT (payload ->> 'customer_id') || ' ' || (payload ->> 'order_id') FROM events \
-             WHERE event_type = 'OrderPlaced' AND position <= $1",
+             WHERE stream_id >= 'order-' AND stream_id < 'order.' AND event_type = 'OrderPlaced' AND position <= $1",
         ),
     },
     Model {

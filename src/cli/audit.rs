@@ -200,6 +200,7 @@ pub(crate) async fn replay(log: &Log, wanted: &Replay, out: &mut impl Write) -> 
     let at = |position| LogPosition::new(log.id().clone(), position);
     anyhow::ensure!(after <= head, "--from {} is beyond the log, which ends at {}", at(after), at(head));
     let last = position(log, wanted.to.as_ref()).await?.map_or(head, |to| to.min(head));
+    anyhow::ensure!(after <= last || wanted.to.is_none(), "--to {} stands before --from {}", at(last), at(after));
     let bar = ProgressBar::new(u64::try_from(last.0 - after.0).unwrap_or(0)).with_style(style());
     if after == Position::START {
         // A part that goes on is joined to what is there.

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: u16,
     /// Events in the log that `read` reads.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     events: u64,
     /// Where plot and histogram go.
     #[arg(long, value_name = "FOLDER", default_value = "target/bench")]

@@ -51,7 +51,13 @@ pub(super) async fn run(config: Config, command: &Command, json: bool) -> anyhow
 async fn tail(log: &Log, from: Option<&LogPosition>, follow: bool, json: bool) -> anyhow::Result<()> {
     let mut checkpoint = log.head_checkpoint().await?;
     if let Some(from) = from {
-        anyhow::ensure!(from.log_id == *log.id(), "{from} is a position of another log; this one is {}", log.id());
+        anyhow::ensure!(
+            from.log_id == *log.id(),
+            "{from} is a position of another log; this one is called {}",
+            log.id()
+        );
+        let end = checkpoint.log_position();
+        anyhow::ensure!(from.position <= end.position, "--from {from} is beyond the log, which ends at {end}");
         checkpoint = log.checkpoint_at(from.position).await?;
     }
     let (wake, shutdown) = (Wake::default(), CancellationToken::new());
@@ -142,10 +148,10 @@ async fn stats(pool: &PgPool, log: &Log, json: bool) -> anyhow::Result<()> {
 async fn partitions(pool: &PgPool, json: bool) -> anyhow::Result<()> {
     // A partition's name says which five million positions it holds.
     let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
-        "SELECT p.name, p.first, p.first + 4999999, greatest(least(h.position - p.first + 1, 5000000), 0), p.bytes \
-         FROM (SELECT c.relname::text AS name, substring(c.relname FROM '[0-9]+$')::bigint * 5000000 AS first, \
-               pg_total_relation_size(c.oid) AS bytes \
-               FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'events'::regclass) AS p, \
+        "SELECT p.name, p.first, p.last, greatest(least(h.position, p.last) - p.first + 1, 0), p.bytes \
+         FROM (SELECT c.name, greatest(c.number * 5000000, 1) AS first, c.number * 5000000 + 4999999 AS last, c.bytes \
+               FROM (SELECT relname::text AS name, substring(relname FROM '[0-9]+$')::bigint AS number, pg_total_relation_size(oid) AS bytes \
+                     FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'events'::regclass) AS c) AS p, \
          (SELECT coalesce(max(position), 0) AS position FROM events) AS h ORDER BY p.first",
     )
     .fetch_all(pool)
@@ -154,7 +160,7 @@ async fn partitions(pool: &PgPool, json: bool) -> anyhow::Result<()> {
     let mut table = output::table();
     table.set_header(["partition", "first position", "last", "full", "MiB"]);
     for (name, first, last, filled, bytes) in &rows {
-        let full = format!("{} %", filled / 50_000);
+        let full = format!("{} %", filled * 100 / (last - first + 1));
         table.add_row([name.clone(), first.to_string(), last.to_string(), full, (bytes >> 20).to_string()]);
     }
     if json {

@@ -136,7 +136,7 @@ pub(crate) async fn open_orders(pool: &PgPool) -> anyhow::Result<u64> {
 }
 
 /// Orders that the saga role has not seen yet, and sagas that wait for something.
-const OPEN: &str = "SELECT (SELECT count(*) FROM saga_deadlines) + (SELECT count(*) FROM events WHERE event_type = 'OrderPlaced' \
+const OPEN: &str = "SELECT (SELECT count(*) FROM saga_deadlines) + (SELECT count(*) FROM events WHERE stream_id LIKE 'order-%' AND event_type = 'OrderPlaced' \
     AND position > (SELECT coalesce(max(position), 0) FROM checkpoints WHERE reader = 'sagas'))";
 
 /// Waits until no order is under way; says how many are left.

@@ -90,9 +90,12 @@ async fn bound(State(guard): State<Guard>, request: Request, next: Next) -> Resp
     let Ok(_permit) = guard.permits.try_acquire() else {
         return Problem::unavailable(Code::Overloaded, SHED_RETRY_AFTER).into_response();
     };
+    let changes_nothing = request.method().is_safe();
     match tokio::time::timeout(guard.limits.time, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::timed_out(guard.limits.time).into_response(),
+        Err(_) if changes_nothing => Problem::timed_out(guard.limits.time).into_response(),
+        // What it began goes on without it.
+        Err(_) => Problem::unavailable(Code::OutcomeUnknown, SHED_RETRY_AFTER).into_response(),
     }
 }
 

@@ -176,7 +176,7 @@ impl Problem {
         Self::new(code, code.meaning()).retry_after(retry_after)
     }
 
-    /// 503: the time for a request was up.
+    /// 503: the time for a request that changes nothing was up.
     #[must_use]
     pub fn timed_out(after: Duration) -> Self {
         let detail = format!("no answer within {} ms", after.as_millis());

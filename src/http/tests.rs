@@ -94,7 +94,7 @@ impl Server {
             .route("/orders", post(place))
             .route("/hash", post(hash))
             .route("/orders/{number}", get(by_number))
-            .route("/stuck", get(stuck))
+            .route("/stuck", get(stuck).post(stuck))
             .route("/panics", get(panics))
             .route("/fails", get(fails))
             .route("/long", get(async || "x".repeat(10_000)));
@@ -217,6 +217,9 @@ async fn a_request_that_takes_too_long_ends_with_a_problem() {
     let response = server.get("/stuck").await;
     assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     assert_eq!(problem(response).await["code"], "timed-out");
+    let response = server.post("/stuck", "{}").await;
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    assert_eq!(problem(response).await["code"], "outcome-unknown", "what it began goes on");
 }
 
 #[tokio::test]

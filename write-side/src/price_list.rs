@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use events::{
@@ -30,6 +33,7 @@ pub struct Priced {
 #[derive(Debug, Clone, Default)]
 pub struct PriceList {
     prices: Arc<RwLock<HashMap<Sku, Priced>>>,
+    reached: Arc<AtomicI64>,
 }
 
 impl PriceList {
@@ -57,6 +61,7 @@ impl PriceList {
         let mut tail = Tail::open(log, checkpoint, &wake, PAGE).await?;
         let follow = async {
             loop {
+                self.reached.store(tail.checkpoint().position.0, Ordering::Relaxed);
                 match tail.next_raw_page().await.and_then(|page| products_of(&page)) {
                     Ok(page) => self.apply(&page),
                     Err(error) if error.is_transient() => {
@@ -68,6 +73,12 @@ impl PriceList {
             }
         };
         shutdown.run_until_cancelled(follow).await.unwrap_or(Ok(()))
+    }
+
+    /// Up to here it has followed the log; 0 before it does.
+    #[must_use]
+    pub fn reached(&self) -> Position {
+        Position(self.reached.load(Ordering::Relaxed))
     }
 
     /// The price of an article; asks its stream when the list has not heard of it yet.

@@ -42,6 +42,7 @@ fn what_is_written_reads_back_as_the_same_event() {
     for ((category, event_type, version), event) in DomainEvent::catalogue().into_iter().zip(every_event()) {
         let read = DomainEvent::decode(&StreamId::new(category, "x"), event_type, version, &event.to_json());
         assert_eq!(read.expect("its own JSON"), event);
+        assert!(DomainEvent::CATEGORIES.contains(&category), "{category}");
     }
 }
 

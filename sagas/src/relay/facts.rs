@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use events::{
-    EventPayload, FulfilmentEvent, LogId, LogPosition, Metadata, RawRecorded,
+    DomainEvent, EventPayload, FulfilmentEvent, LogId, LogPosition, Metadata, RawRecorded,
     bus::{FACTS_EXCHANGE, fact_topic},
 };
 use lapin::BasicProperties;
@@ -20,11 +20,12 @@ impl Lane for Facts {
     const READER: &'static str = "relay-facts";
 
     fn message(log_id: &LogId, event: &RawRecorded) -> Result<Option<Message>, Error> {
-        // How a saga goes about it is nobody else's business.
-        if event.stream_id.category() == FulfilmentEvent::CATEGORY {
+        let category = event.stream_id.category();
+        // How a saga goes about it is nobody else's business, and what is somebody else's is not ours to tell.
+        if category == FulfilmentEvent::CATEGORY || !DomainEvent::CATEGORIES.contains(&category) {
             return Ok(None);
         }
-        let topic = fact_topic(event.stream_id.category(), &event.event_type, event.schema_version);
+        let topic = fact_topic(category, &event.event_type, event.schema_version);
         let properties = BasicProperties::default()
             .with_delivery_mode(2)
             .with_content_type("application/cloudevents+json".into())
@@ -117,8 +118,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_saga_does_is_not_published_as_a_fact() {
-        let message = Facts::message(&LogId::default(), &event("fulfilment-1", "StepDecided"));
-        assert!(message.expect("nothing is read").is_none());
+    fn what_a_saga_does_and_what_is_somebody_elses_is_not_published_as_a_fact() {
+        for (stream, event_type) in [("fulfilment-1", "StepDecided"), ("ledger-2026", "EntryBooked")] {
+            let mut event = event(stream, event_type);
+            event.metadata = "{}".into();
+            let message = Facts::message(&LogId::default(), &event);
+            assert!(message.expect("nothing is read").is_none(), "{stream}");
+        }
     }
 }

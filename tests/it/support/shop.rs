@@ -383,7 +383,7 @@ impl Shop {
 const OPEN: &str = "SELECT placed.stream_id || coalesce((
         SELECT string_agg(': ' || told.event_type || coalesce(' ' || (told.payload ->> 'step'), ''), '' ORDER BY told.position)
         FROM events told WHERE told.stream_id = 'fulfilment-' || substr(placed.stream_id, 7)), '')
-    FROM events placed WHERE placed.event_type = 'OrderPlaced' AND NOT EXISTS (
+    FROM events placed WHERE placed.stream_id LIKE 'order-%' AND placed.event_type = 'OrderPlaced' AND NOT EXISTS (
         SELECT FROM events told WHERE told.stream_id = 'fulfilment-' || substr(placed.stream_id, 7)
         AND told.event_type IN ('FulfilmentCompleted', 'FulfilmentUnwound', 'NeedsAttention'))";
 

@@ -35,6 +35,12 @@ async fn commands_are_forgotten_in_time_and_no_sooner() {
     assert_eq!((forget(30, 2).await, remembered().await), (0, 6), "the last of the stretch is young");
     assert_eq!((forget(30, 1).await, remembered().await), (1, 4));
     assert_eq!(forget(30, 1).await, 0);
+    // A command that is named by anything but a UUID is somebody's outside, and keeps no other from being forgotten.
+    sqlx::query("UPDATE events SET recorded_at = recorded_at - interval '31 days', metadata = '{\"causation_id\":\"my-command-7\"}' WHERE position = 4")
+        .execute(&superuser)
+        .await
+        .unwrap();
+    assert_eq!((forget(30, 1).await, remembered().await), (1, 4));
     // A repeated command that is still known gets its first answer; one that is forgotten is judged by the stream as it is.
     let [young, old] = [4, 1].map(|n| (OrderId(Uuid::from_u128(n)), named(n)));
     let again = create::<Order>(&fixture.store, &young.0.stream(), place(young.0), &young.1).await.unwrap();
