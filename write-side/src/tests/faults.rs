@@ -269,9 +269,9 @@ async fn a_version_belongs_to_one_event_also_of_a_stream_that_rested_while_parti
 
 #[tokio::test]
 async fn the_append_function_is_replaced_under_writers_and_nothing_is_lost_or_doubled() {
-    // By the one that locks names instead of rows, by the one that looks for versions only where it must, and by the one that knows a
-    // single stream when it sees it.
-    for replaced_in in [20_261_126_000_001, 20_261_127_000_001, 20_261_127_000_003] {
+    // By the one that locks names instead of rows, by the one that looks for versions only where it must, by the one that knows a single
+    // stream when it sees it, and by the one that judges all arguments.
+    for replaced_in in [20_261_126_000_001, 20_261_127_000_001, 20_261_127_000_003, 20_261_127_000_006] {
         replace_the_append_function_under_writers(replaced_in).await;
     }
 }

@@ -28,7 +28,7 @@ pub(super) async fn server() -> PrivatePostgres {
     server
 }
 
-async fn store_on(server: &PrivatePostgres, tracker: &TaskTracker) -> EventStore {
+pub(super) async fn store_on(server: &PrivatePostgres, tracker: &TaskTracker) -> EventStore {
     let pool = pool(&server.at().url(DATABASE, schema::SERVICE)).await;
     let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
     let config = StoreConfig::default();

@@ -1,10 +1,21 @@
 //! What the maintainer does to the tables beside the log.
 
-use events::OrderId;
+use std::time::Duration;
+
+use events::{OrderId, Position, schema};
+use sqlx::PgPool;
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use super::{Fixture, command, context, handler::place};
-use crate::{CommandError, Context, create, domain::order::Order};
+use super::{
+    Fixture, command, context,
+    event_store::append_one,
+    handler::place,
+    pool,
+    server_faults::{DATABASE, server, store_on},
+};
+use crate::{CommandError, Context, LogRoom, MaintainerConfig, create, domain::order::Order, maintain};
 
 fn named(name: u128) -> Context {
     Context { once_in: Some("order"), ..context(command(&name.to_string())) }
@@ -60,4 +71,70 @@ async fn the_room_that_is_left_is_known() {
     let id = OrderId(Uuid::from_u128(1));
     create::<Order>(&fixture.store, &id.stream(), place(id), &named(1)).await.unwrap();
     assert_eq!(room().await.0, before - 1);
+}
+
+/// Waits until a question about the server is answered with yes. It is the server that works meanwhile, by its own clock.
+async fn until(pool: &PgPool, what: &str, question: &str) {
+    let asking = async {
+        while !sqlx::query_scalar::<_, bool>(question).fetch_one(pool).await.expect(what) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), asking).await.expect(what);
+}
+
+#[tokio::test]
+async fn the_next_partition_is_attached_under_load_and_the_full_one_is_frozen_to_its_last_row() {
+    let (server, tracker) = (server().await, TaskTracker::new());
+    let url = |role: &str| server.at().url(DATABASE, role);
+    schema::migrate(&url(schema::OWNER)).await.unwrap();
+    let superuser = pool(&server.at().superuser_url(DATABASE)).await;
+    for statement in [
+        // Shortly before the end of the first partition: nobody can wait for five million events.
+        "INSERT INTO events SELECT 4999900, 'test-far', 1, gen_random_uuid(), 'Tested', 1, '{}', '{}', clock_timestamp()",
+        "CREATE EXTENSION pg_visibility",
+        "ALTER SYSTEM SET autovacuum_naptime = '1s'",
+        "SELECT pg_reload_conf()",
+    ] {
+        sqlx::query(statement).execute(&superuser).await.unwrap();
+    }
+    let (store, stop) = (store_on(&server, &tracker).await, CancellationToken::new());
+    let mut writers = JoinSet::new();
+    for writer in 0..8 {
+        let (store, stop) = (store.clone(), stop.clone());
+        writers.spawn(async move {
+            let mut version = 0;
+            while !stop.is_cancelled() {
+                append_one(&store, &format!("writer-{writer}"), version).await.expect("no append finds no partition");
+                version += 1;
+            }
+            version
+        });
+    }
+    let beyond = "SELECT max(position) > 5000100 FROM events";
+    until(&superuser, "the first partition is full", beyond).await;
+    let frozen = "SELECT all_frozen > 0 AND all_frozen = pg_relation_size('events_p000000') / 8192 \
+                  FROM pg_visibility_map_summary('events_p000000')";
+    assert!(
+        !sqlx::query_scalar::<_, bool>(frozen).fetch_one(&superuser).await.unwrap(),
+        "it is not, as long as nobody looks after it"
+    );
+    tracker.spawn(maintain(MaintainerConfig::default(), store.log().clone(), LogRoom::default(), stop.clone()));
+    until(&superuser, "the third partition is there", "SELECT to_regclass('events_p000002') IS NOT NULL").await;
+    until(&superuser, "all of the first is frozen", frozen).await;
+    stop.cancel();
+    let written: i64 = writers.join_all().await.into_iter().sum();
+    assert_eq!(store.log().head().await.unwrap(), Position(4_999_900 + written), "no append was refused");
+    // What somebody has taken away does not come back empty.
+    sqlx::raw_sql("ALTER TABLE events DETACH PARTITION events_p000000; DROP TABLE events_p000000")
+        .execute(&superuser)
+        .await
+        .unwrap();
+    let attached: i32 =
+        sqlx::query_scalar("SELECT attach_event_partitions(5000200)").fetch_one(store.log().pool()).await.unwrap();
+    let first: Option<String> =
+        sqlx::query_scalar("SELECT to_regclass('events_p000000')::text").fetch_one(&superuser).await.unwrap();
+    assert_eq!((attached, first), (0, None));
+    drop(store);
+    tracker.close();
 }
