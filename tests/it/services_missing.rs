@@ -127,3 +127,35 @@ async fn without_the_provider_orders_are_accepted_and_wait() {
     shop.check().await;
     shop.stop().await;
 }
+
+#[tokio::test]
+async fn orders_that_find_the_queue_of_the_log_full_are_turned_away_at_once_and_taken_later() {
+    const ORDERS: usize = 12;
+    let plan =
+        Shop::plan().private_postgres().set("store.queue", 2).set("store.batchers", 1).set("store.batch_appends", 1);
+    let mut shop = plan.open().await;
+    shop.servers.postgres().pause();
+    let asked = Instant::now();
+    let orders = (0..ORDERS).map(|number| {
+        let client = &shop.client;
+        async move {
+            let answer = client.post("/v1/orders", &format!("full-{number}"), &wish().body()).await;
+            (answer, asked.elapsed())
+        }
+    });
+    let told = futures_util::future::join_all(orders).await;
+    // One is under way alone, one in the batch; two wait for their time. The others need not.
+    let at_once =
+        told.iter().filter(|(answer, after)| answer.code() == "overloaded" && *after < Duration::from_secs(3));
+    assert!(at_once.count() >= ORDERS - 6, "{told:?}");
+    for (answer, _) in &told {
+        later(answer, answer.code());
+    }
+    shop.servers.postgres().resume();
+    for number in 0..ORDERS {
+        Shop::place_stubbornly(&shop.client, &format!("full-{number}"), &wish()).await;
+    }
+    assert_eq!(shop.count("OrderPlaced").await, i64::try_from(ORDERS).expect("few"), "each of them once");
+    shop.check().await;
+    shop.stop().await;
+}
