@@ -17,13 +17,14 @@ CREATE OR REPLACE FUNCTION append_events(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
 SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
+    c_escape   CONSTANT text := chr(92) || 'u'; -- a session may read a backslash in a literal in its own way
     v_streams  CONSTANT integer := coalesce(cardinality(p_stream_ids), 0);
     v_events   CONSTANT integer := coalesce(cardinality(p_event_ids), 0);
     v_commands CONSTANT integer := coalesce(cardinality(p_command_ids), 0);
     v_wrong    text;
     v_fits     boolean;
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
         RAISE EXCEPTION 'append_events must be called in a transaction that is READ COMMITTED: another would not see what others append meanwhile'
             USING ERRCODE = '25001';
     END IF;
@@ -39,6 +40,7 @@ BEGIN
         WHEN (v_commands = coalesce(cardinality(p_command_appends), 0) AND v_commands = coalesce(cardinality(p_command_streams), 0)
               AND v_commands = coalesce(cardinality(p_command_versions), 0)) IS NOT TRUE
             THEN 'p_command_appends, p_command_streams, p_command_ids and p_command_versions must be of the same length'
+        WHEN array_ndims(p_stream_ids) > 1 OR array_ndims(p_event_ids) > 1 OR array_ndims(p_event_types) > 1 THEN 'arrays must have one dimension'
         WHEN array_position(p_event_ids, NULL) IS NOT NULL THEN 'each event needs an id'
         WHEN array_position(p_stream_ids, NULL) IS NOT NULL OR '' = ANY (p_stream_ids) OR length(p_stream_ids[1]) > 200
              OR array_to_string(p_stream_ids, '') COLLATE "C" ~ '[[:cntrl:]]'
@@ -51,12 +53,13 @@ BEGIN
         WHEN (('{' COLLATE "C") <= ALL (p_payloads) AND ('|' COLLATE "C") > ALL (p_payloads)
               AND ('{' COLLATE "C") <= ALL (p_metadata) AND ('|' COLLATE "C") > ALL (p_metadata)) IS NOT TRUE
             THEN 'payloads and metadata must be JSON objects, with nothing before the brace'
-        WHEN strpos(array_to_string(p_payloads, ''), '\u0000') + strpos(array_to_string(p_metadata, ''), '\u0000') > 0
-             AND array_to_string(p_payloads || p_metadata, '') ~ '(^|[^\\])(\\\\)*\\u0000'
-            THEN 'payloads and metadata cannot hold U+0000'
     END;
     IF v_wrong IS NOT NULL THEN
         RAISE EXCEPTION '%', v_wrong USING ERRCODE = '22023';
+    END IF;
+    -- Escapes that are JSON and no text: half a surrogate (22P02), U+0000 (22P05). json keeps them, and whoever reads a field later fails.
+    IF strpos(array_to_string(p_payloads, ''), c_escape) + strpos(array_to_string(p_metadata, ''), c_escape) > 0 THEN
+        v_fits := p_payloads::jsonb[] IS NULL OR p_metadata::jsonb[] IS NULL;
     END IF;
     -- From here to the end of the caller's transaction nobody else can append: who goes away in its middle must not be waited for for ever.
     IF current_setting('idle_in_transaction_session_timeout') = '0' THEN
@@ -65,7 +68,7 @@ BEGIN
 
     IF v_streams = 1 AND v_commands <= 1 THEN
         -- What most outsiders append. Compared without a statement: those cost more than the comparison.
-        v_fits := p_expected[1] >= 0
+        v_fits := p_expected[1] >= 0 AND p_stream_appends[1] IS NOT NULL
             AND p_event_streams = array_fill(p_stream_ids[1], ARRAY[v_events])
             AND p_event_appends = array_fill(p_stream_appends[1], ARRAY[v_events])
             AND (v_commands = 0
@@ -136,11 +139,12 @@ END $$;
 
 COMMENT ON FUNCTION append_events IS 'Appends events to the log, each append with its own verdict. How to call it: docs/append_events.md';
 
--- As before; a command's id that is no UUID names no command, and does not keep the others from being forgotten.
+-- As before; what the metadata names is taken from their text: JSON may hold what is no text, and no UUID, and neither may keep the commands of
+-- all others from being forgotten.
 CREATE OR REPLACE FUNCTION forget_commands(p_days integer, p_limit integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
-    c_uuid CONSTANT text := '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$';
+    c_named CONSTANT text := '"causation_id"\s*:\s*"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"';
     v_from bigint;
     v_to   bigint;
 BEGIN
@@ -155,7 +159,7 @@ BEGIN
     WHERE e.position > v_from AND e.position <= v_to
       -- Under the stream, and where the body names the stream, under its category.
       AND c.stream_id = ANY (ARRAY[e.stream_id, split_part(e.stream_id, '-', 1)])
-      AND c.command_id = CASE WHEN e.metadata->>'causation_id' ~ c_uuid THEN (e.metadata->>'causation_id')::uuid END;
+      AND c.command_id = substring(e.metadata::text FROM c_named)::uuid;
     UPDATE commands_forgotten SET up_to = v_to;
     RETURN v_to - v_from;
 END $$;

@@ -27,9 +27,10 @@ BEGIN
 END $$;
 
 -- Has autovacuum leave nothing for later in partitions that are full: while they are filled it comes every half a million rows, so that the last
--- of them waited for the day on which all transaction ids are used up. Returns how many became so.
+-- of them waited for the day on which all transaction ids are used up. (What an old snapshot can still see at that moment waits for it all the
+-- same.) One that is locked comes in its turn another time. Returns how many became so.
 CREATE FUNCTION freeze_full_partitions() RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
     c_width CONSTANT bigint := 5000000;
     v_frozen integer := 0;
@@ -42,8 +43,12 @@ BEGIN
         WHERE i.inhparent = 'events'::regclass AND substring(c.relname FROM '[0-9]+$')::bigint < v_head / c_width
           AND 'autovacuum_vacuum_insert_threshold=0' <> ALL (coalesce(c.reloptions, '{}'))
     LOOP
-        EXECUTE format('ALTER TABLE %I SET (autovacuum_vacuum_insert_threshold = 0)', v_name);
-        v_frozen := v_frozen + 1;
+        BEGIN
+            EXECUTE format('ALTER TABLE %I SET (autovacuum_vacuum_insert_threshold = 0)', v_name);
+            v_frozen := v_frozen + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            NULL;
+        END;
     END LOOP;
     RETURN v_frozen;
 END $$;

@@ -167,10 +167,10 @@ impl StreamId {
         Self(text.into())
     }
 
-    /// What stands before the first dash: `order`, `payment`.
+    /// What stands before the first dash: `order`, `payment`; nothing where there is none.
     #[must_use]
     pub fn category(&self) -> &str {
-        self.0.split_once('-').map_or(&self.0, |(category, _)| category)
+        self.0.split_once('-').map_or("", |(category, _)| category)
     }
 
     #[must_use]
@@ -261,6 +261,7 @@ mod tests {
     #[test]
     fn a_category_ends_at_the_first_dash() {
         assert_eq!(StreamId::from_log("product-a-b").category(), "product");
+        assert_eq!(StreamId::from_log("product").category(), "", "it is in none");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Reading {
     pub connected: bool,
     /// The broker takes nothing at the moment: memory or disk alarm.
     pub blocked: bool,
-    /// Position in the log up to where the work is done; 0 for a role that does not follow the log.
+    /// Position in the log up to where the work is done; 0 for a role that does not follow the log, or while another process does.
     pub position: i64,
     /// Messages published or handled, or events decided, since the start.
     pub handled: u64,
@@ -54,6 +54,11 @@ impl Health {
         self.0.connected.store(connected, Relaxed);
     }
 
+    /// For as long as this process owns the role.
+    pub(crate) fn owned(&self) -> Owned<'_> {
+        Owned(self)
+    }
+
     pub(crate) fn blocked(&self, blocked: bool) {
         self.0.blocked.store(blocked, Relaxed);
     }
@@ -72,5 +77,16 @@ impl Health {
 
     pub(crate) fn failed(&self) {
         self.0.failed.fetch_add(1, Relaxed);
+    }
+}
+
+/// A role that this process owns: when that ends, however it does, where it stood is no longer its business.
+#[derive(Debug)]
+pub(crate) struct Owned<'a>(&'a Health);
+
+impl Drop for Owned<'_> {
+    fn drop(&mut self) {
+        self.0.connected(false);
+        self.0.reached(events::Position::START);
     }
 }

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use events::{Log, LogPosition, RawRecorded, StreamId, Tail, Wake};
-use serde_json::json;
+use chrono::{DateTime, Utc};
+use events::{Log, LogPosition, RawRecorded, StreamId, StreamVersion, Tail, Wake};
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -94,15 +96,33 @@ async fn show(log: &Log, stream: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An event as a program reads it.
+#[derive(Serialize)]
+struct Line<'a> {
+    position: LogPosition,
+    stream: &'a StreamId,
+    version: StreamVersion,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    schema_version: i16,
+    recorded_at: DateTime<Utc>,
+    /// As it was recorded, byte for byte.
+    payload: &'a RawValue,
+}
+
 fn print(log: &Log, event: &RawRecorded, json: bool) {
     let at = LogPosition::new(log.id().clone(), event.position);
     if json {
-        // The payload was checked to be JSON when it was written.
-        let payload: serde_json::Value = serde_json::from_str(&event.payload).unwrap_or_default();
-        output::line(json!({
-            "position": at, "stream": event.stream_id, "version": event.stream_version, "type": event.event_type,
-            "schema_version": event.schema_version, "recorded_at": event.recorded_at, "payload": payload,
-        }));
+        let line = Line {
+            position: at,
+            stream: &event.stream_id,
+            version: event.stream_version,
+            event_type: &event.event_type,
+            schema_version: event.schema_version,
+            recorded_at: event.recorded_at,
+            payload: serde_json::from_str(&event.payload).unwrap_or(RawValue::NULL),
+        };
+        output::line(serde_json::to_string(&line).expect("it is plain data, and JSON"));
     } else {
         let recorded = event.recorded_at.format("%Y-%m-%d %H:%M:%S%.3f");
         output::line(format_args!(

@@ -85,7 +85,7 @@ problem_codes! {
     InsufficientStock = "insufficient-stock", UNPROCESSABLE_ENTITY, final, "Not enough stock", "More would be taken away than is available.";
     // 500 and up: ours
     Internal = "internal", INTERNAL_SERVER_ERROR, again, "Something went wrong on our side", "The log has the cause under the X-Request-Id of this answer.";
-    OutcomeUnknown = "outcome-unknown", SERVICE_UNAVAILABLE, again, "It may or may not have happened", "No answer came in time, or the connection was lost while committing: repeat the request with the same Idempotency-Key to learn the outcome.";
+    OutcomeUnknown = "outcome-unknown", SERVICE_UNAVAILABLE, again, "It may or may not have happened", "No answer came in time, or the connection was lost while committing: repeat the request with the same Idempotency-Key (a webhook: as it was) to learn the outcome.";
     NotKnownYet = "not-known-yet", SERVICE_UNAVAILABLE, again, "Not known yet", "The webhook tells of something that is not recorded here yet: send it again later.";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, again, "Too busy", "More is asked than can be done now: try again after Retry-After.";
     TimedOut = "timed-out", SERVICE_UNAVAILABLE, again, "It took too long", "The time for a request is bounded: ask again.";

@@ -8,6 +8,7 @@ const MAY_SLEEP: &[(&str, &str)] = &[
     ("tests/it/support/eventually.rs", "the one loop that waits for a condition of the whole system"),
     ("projections/src/tests/eventually.rs", "the one loop that waits for a projector"),
     ("sagas/src/tests/eventually.rs", "the one loop that waits for a saga"),
+    ("write-side/src/tests/eventually.rs", "the one loop that waits for what Postgres does by its own clock"),
     ("src/local_services/tests.rs", "the one loop that waits for servers to start and to end"),
 ];
 

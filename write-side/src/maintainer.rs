@@ -105,12 +105,12 @@ async fn look(config: &MaintainerConfig, log: &Log, room: &LogRoom) -> Result<()
     if let Some(max) = config.disk_max_gib.filter(|max| bytes > (max << 30) / 5 * 4) {
         tracing::warn!(gib = bytes >> 30, max, "the database takes more than four fifths of the disk that it may have");
     }
-    let full: i32 = sqlx::query_scalar("SELECT freeze_full_partitions()").fetch_one(log.pool()).await?;
-    if full > 0 {
+    let full: Result<i32, _> = sqlx::query_scalar("SELECT freeze_full_partitions()").fetch_one(log.pool()).await;
+    if let Ok(full @ 1..) = full {
         tracing::info!(full, "partitions of the log are full and will be frozen");
     }
     forget_commands(config, log).await?;
-    attached.map(drop)
+    attached.and(full).map(drop)
 }
 
 async fn forget_commands(config: &MaintainerConfig, log: &Log) -> Result<(), sqlx::Error> {

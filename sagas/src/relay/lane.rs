@@ -48,6 +48,7 @@ async fn session<L: Lane>(config: &Config, store: &EventStore, link: &Link) -> R
         topology::mark(&publisher.channel, publisher.limit, L::NAME).await?;
     }
     let tail = Tail::open(log.clone(), start.clone(), store.wake(), PAGE).await?;
+    link.health.reached(start.position);
     tokio::select! {
         ended = follow::<L>(store, link, &publisher, tail, start) => ended,
         ended = link.watch() => ended,

@@ -54,6 +54,7 @@ pub async fn run(
     let (config, store, health) = (&config, &store, &health);
     let owned = |stop: CancellationToken| {
         async move {
+            let _owned = (health.commands.owned(), health.facts.owned());
             let commands =
                 lane::run::<commands::Commands>(config, store, broker(config, "commands", &health.commands), &stop);
             let facts = lane::run::<facts::Facts>(config, store, broker(config, "facts", &health.facts), &stop);

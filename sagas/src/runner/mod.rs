@@ -47,11 +47,11 @@ pub async fn run(config: Config, store: EventStore, health: Health, shutdown: Ca
     let (config, store, health) = (&config, &store, &health);
     let owned = |stop: CancellationToken| {
         async move {
+            let _owned = health.owned();
             let mut engine = Engine::open(&ORDER_FULFILMENT, config, store, health).await?;
             health.connected(true);
-            let outcome = engine.work(&stop).await;
-            health.connected(false);
-            outcome
+            health.reached(engine.reached.position);
+            engine.work(&stop).await
         }
         .boxed()
     };

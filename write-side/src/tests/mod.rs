@@ -3,6 +3,7 @@
 mod ahead;
 mod deciders;
 mod event_store;
+mod eventually;
 mod failover;
 mod faults;
 mod handler;

@@ -152,8 +152,8 @@ async fn whoever_is_outside_is_told_what_no_reader_could_make_anything_of() {
         ("p_payloads", "ARRAY['[1]']", "JSON objects"),
         ("p_metadata", "ARRAY['7']", "JSON objects"),
         ("p_metadata", "ARRAY[NULL]", "JSON objects"),
-        ("p_payloads", r#"ARRAY['{"a":"\u0000"}']"#, "U+0000"),
-        ("p_payloads", r#"ARRAY['{"a":"\\\u0000"}']"#, "U+0000"),
+        ("p_event_ids", "ARRAY[ARRAY[gen_random_uuid()]]", "dimension"),
+        ("p_stream_appends", "ARRAY[NULL]::integer[]", "number of its append"),
     ] {
         let message = told(&Call(vec![(name, value)])).await;
         assert!(message.contains(word), "{name} => {value}: {message}");
@@ -163,6 +163,17 @@ async fn whoever_is_outside_is_told_what_no_reader_could_make_anything_of() {
     assert!(told(&idle).await.contains("test-b is given without an event"));
     let error = sqlx::query(&Call(vec![("p_payloads", "ARRAY['{nonsense']")]).sql()).execute(&pool).await;
     assert!(error.expect_err("no JSON").to_string().contains("json"));
+    for unreadable in [r"\u0000", r"\\\u0000", r"\ud800", r"\uDC00 \uD800"] {
+        for argument in ["p_payloads", "p_metadata"] {
+            let call = Call(vec![]).sql().replace(
+                &format!("{argument} => ARRAY['{{}}']"),
+                &format!(r#"{argument} => ARRAY['{{"a":"{unreadable}"}}']"#),
+            );
+            let error =
+                sqlx::query(&call).execute(&pool).await.expect_err("it is no text").into_database_error().unwrap();
+            assert!(matches!(error.code().as_deref(), Some("22P02" | "22P05")), "{argument} {unreadable}: {error}");
+        }
+    }
     assert_eq!(assert_whole(&fixture).await, 0);
     // A backslash before it makes it an ordinary text; a name may be anything that can be read.
     sqlx::query(&Call(vec![("p_payloads", r#"ARRAY['{"a":"\\u0000"}']"#)]).sql()).execute(&pool).await.unwrap();

@@ -1,16 +1,14 @@
 //! What the maintainer does to the tables beside the log.
 
-use std::time::Duration;
-
 use events::{OrderId, Position, schema};
-use sqlx::PgPool;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use super::{
     Fixture, command, context,
     event_store::append_one,
+    eventually::until,
     handler::place,
     pool,
     server_faults::{DATABASE, server, store_on},
@@ -46,8 +44,8 @@ async fn commands_are_forgotten_in_time_and_no_sooner() {
     assert_eq!((forget(30, 2).await, remembered().await), (0, 6), "the last of the stretch is young");
     assert_eq!((forget(30, 1).await, remembered().await), (1, 4));
     assert_eq!(forget(30, 1).await, 0);
-    // A command that is named by anything but a UUID is somebody's outside, and keeps no other from being forgotten.
-    sqlx::query("UPDATE events SET recorded_at = recorded_at - interval '31 days', metadata = '{\"causation_id\":\"my-command-7\"}' WHERE position = 4")
+    // A command that is named by anything but a UUID is somebody's outside, and keeps no other from being forgotten; nor does JSON that is no text.
+    sqlx::query("UPDATE events SET recorded_at = recorded_at - interval '31 days', metadata = '{\"causation_id\":\"my-command-7\",\"note\":\"\\ud800\"}' WHERE position = 4")
         .execute(&superuser)
         .await
         .unwrap();
@@ -71,16 +69,6 @@ async fn the_room_that_is_left_is_known() {
     let id = OrderId(Uuid::from_u128(1));
     create::<Order>(&fixture.store, &id.stream(), place(id), &named(1)).await.unwrap();
     assert_eq!(room().await.0, before - 1);
-}
-
-/// Waits until a question about the server is answered with yes. It is the server that works meanwhile, by its own clock.
-async fn until(pool: &PgPool, what: &str, question: &str) {
-    let asking = async {
-        while !sqlx::query_scalar::<_, bool>(question).fetch_one(pool).await.expect(what) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), asking).await.expect(what);
 }
 
 #[tokio::test]
