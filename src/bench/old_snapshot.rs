@@ -19,10 +19,14 @@ pub(super) const SPEC: Spec = Spec {
 /// For how many measurements the snapshot is held: five minutes of five seconds each.
 const HELD_FOR: u32 = 60;
 
+/// For how many measurements the log is written to before: a minute of five seconds each. For its first half minute all that is written stays
+/// in memory, until the kernel begins to write it out; that is faster, with a snapshot or without.
+const WARM_UP: u32 = 12;
+
 pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Round>> {
     let log = LogUnderTest::start(effort.store).await?;
     let mut appender = Appender::new();
-    appender.run(&log.store, effort.duration / 4).await?;
+    appender.run(&log.store, effort.duration * WARM_UP).await?;
     let mut rounds = Vec::new();
     for number in 1..=effort.rounds {
         let limit = appender.run(&log.store, effort.duration).await?;
