@@ -84,19 +84,12 @@ const PAGE: &str = "SELECT position, stream_id, stream_version, event_id, event_
 /// An empty page is the head of the log, or a hole that is wider than the page.
 const NEXT: &str = "SELECT position FROM events WHERE position > $1 ORDER BY position LIMIT 1";
 
-/// The stream's row knows a position before its first event, so older partitions are not touched.
 const STREAM: &str = "SELECT position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at \
-     FROM events WHERE stream_id = $1 AND stream_version > $2 \
-     AND position > (SELECT since_position FROM streams WHERE stream_id = $1) \
-     ORDER BY stream_version LIMIT $3";
+     FROM stream_events($1, $2, $3)";
 
-/// Many streams in one round trip; each looks only after its own first position. The order inside and the offset, which leaves out nothing,
-/// keep the planner to the index by stream: it may believe that the log is small, and keep such a plan.
+/// Many streams in one round trip.
 const STREAMS: &str = "SELECT e.position, e.stream_id, e.stream_version, e.event_id, e.event_type, e.schema_version, e.payload, e.metadata, e.recorded_at \
-     FROM streams AS s \
-     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = s.stream_id AND events.position > s.since_position \
-         ORDER BY events.stream_version OFFSET 0) AS e \
-     WHERE s.stream_id = ANY ($1) ORDER BY e.stream_id, e.stream_version";
+     FROM (SELECT DISTINCT unnest($1) AS id) AS s CROSS JOIN LATERAL stream_events(s.id, 0, NULL) AS e";
 
 const AT_POSITIONS: &str = "SELECT position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at \
      FROM events WHERE position = ANY ($1) ORDER BY position";

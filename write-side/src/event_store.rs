@@ -140,30 +140,21 @@ impl<A: Default> Default for Loaded<A> {
     }
 }
 
-/// One round trip: the stream's events after a version, and what the command led to. Here as below, the order inside and the offset, which
-/// leaves out nothing, keep the planner to the index by stream, however small it believes the log to be.
+/// One round trip: the stream's events after a version, in order, and what the command led to.
 pub(crate) const LOAD: &str = "SELECT e.stream_version, e.event_type, e.schema_version, e.payload, e.position, \
-     CASE WHEN e.stream_version = c.stream_version THEN e.metadata END AS metadata \
-     FROM streams AS s \
-     LEFT JOIN commands AS c ON c.stream_id = s.stream_id AND c.command_id = $3 \
-     LEFT JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = s.stream_id \
-         AND events.stream_version > least($2, c.stream_version - 1) AND events.position > s.since_position \
-         ORDER BY events.stream_version OFFSET 0) AS e ON true \
-     WHERE s.stream_id = $1 ORDER BY e.stream_version";
+     CASE WHEN e.stream_version = c.version THEN e.metadata END AS metadata \
+     FROM (SELECT (SELECT stream_version FROM commands WHERE stream_id = $1 AND command_id = $3) AS version OFFSET 0) AS c \
+     CROSS JOIN LATERAL stream_events($1, least($2, c.version - 1), NULL) AS e";
 
 /// For each id by itself: a stream may have more commands than anybody wants to go through. Versions are dense: the first from a command's
 /// version on is that one, or there is none.
 pub(crate) const ANSWERED: &str = "SELECT c.command_id, c.stream_version, e.position, e.metadata \
      FROM unnest($2) AS w (id) \
      CROSS JOIN LATERAL (SELECT * FROM commands WHERE commands.stream_id = $1 AND commands.command_id = w.id OFFSET 0) AS c \
-     CROSS JOIN LATERAL (SELECT * FROM events WHERE events.stream_id = $1 AND events.stream_version >= c.stream_version \
-         AND events.position > (SELECT since_position FROM streams WHERE stream_id = $1) \
-         ORDER BY events.stream_version LIMIT 1) AS e \
+     CROSS JOIN LATERAL stream_events($1, c.stream_version - 1, 1) AS e \
      WHERE e.stream_version = c.stream_version";
 
-pub(crate) const POSITION_OF: &str = "SELECT e.position FROM (SELECT * FROM events WHERE stream_id = $1 AND stream_version >= $2 \
-         AND position > (SELECT since_position FROM streams WHERE stream_id = $1) ORDER BY stream_version LIMIT 1) AS e \
-     WHERE e.stream_version = $2";
+pub(crate) const POSITION_OF: &str = "SELECT position FROM stream_events($1, $2 - 1, 1) WHERE stream_version = $2";
 
 impl EventStore {
     /// Connects, refuses a server that does not keep what it acknowledges, and starts the batchers on `tracker`.
@@ -330,13 +321,12 @@ impl EventStore {
         let mut rows = query.fetch(self.log.pool());
         let mut loaded = known;
         while let Some(row) = self.told("load a stream", rows.try_next()).await? {
-            if let Some(event) = StreamRow::<A::Event>::read(stream, &row)? {
-                if event.version > loaded.version {
-                    loaded.state = loaded.state.evolve(&event.payload);
-                    loaded.version = event.version;
-                }
-                loaded.answered = loaded.answered.or(event.answered);
+            let event = StreamRow::<A::Event>::read(stream, &row)?;
+            if event.version > loaded.version {
+                loaded.state = loaded.state.evolve(&event.payload);
+                loaded.version = event.version;
             }
+            loaded.answered = loaded.answered.or(event.answered);
         }
         Ok(loaded)
     }
@@ -390,9 +380,9 @@ struct StreamRow<E> {
 }
 
 impl<E: EventPayload> StreamRow<E> {
-    fn read(stream: &StreamId, row: &PgRow) -> Result<Option<Self>, StoreError> {
+    fn read(stream: &StreamId, row: &PgRow) -> Result<Self, StoreError> {
         let doing = || StoreError::doing("read a row of a stream");
-        let Some(version) = row.try_get::<Option<StreamVersion>, _>(0).map_err(doing())? else { return Ok(None) };
+        let version: StreamVersion = row.try_get(0).map_err(doing())?;
         let (event_type, schema_version) =
             (row.try_get::<&str, _>(1).map_err(doing())?, row.try_get(2).map_err(doing())?);
         let position = Position(row.try_get(4).map_err(doing())?);
@@ -409,7 +399,7 @@ impl<E: EventPayload> StreamRow<E> {
             tracing::error!(stream.id = %stream, %position, "a stream cannot be read");
             LogError::Undecodable { position, source }
         })?;
-        Ok(Some(Self { version, payload, answered }))
+        Ok(Self { version, payload, answered })
     }
 }
 

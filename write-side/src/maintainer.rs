@@ -1,4 +1,5 @@
-//! Keeps the log's partitions ahead of the head, so that an append never finds none; seals the blocks behind it; forgets old commands.
+//! Keeps the log's partitions ahead of the head, so that an append never finds none; seals the blocks behind it, and lists and freezes what is
+//! full; forgets old commands.
 
 use std::{
     sync::{
@@ -23,6 +24,9 @@ const SEAL_EVERY: Duration = Duration::from_secs(2);
 
 /// Positions whose commands are forgotten in one statement, which is some milliseconds.
 const FORGOTTEN_AT_ONCE: i64 = 2_000;
+
+/// Streams of a full partition that are listed in one statement, which is some ten milliseconds where a stream has few events.
+const LISTED_AT_ONCE: i64 = 2_000;
 
 /// Fewer positions than this without a partition ahead is not what attaching in time leaves: half a partition.
 const ROOM_MIN: i64 = 2_500_000;
@@ -109,21 +113,15 @@ async fn look(config: &MaintainerConfig, log: &Log, room: &LogRoom) -> Result<()
     if let Ok(full @ 1..) = full {
         tracing::info!(full, "partitions of the log are full and will be frozen");
     }
-    forget_commands(config, log).await?;
+    in_steps(log, &format!("SELECT list_stream_partitions({LISTED_AT_ONCE})"), 1).await?;
+    let forget = format!("SELECT forget_commands({}, {FORGOTTEN_AT_ONCE})", config.remember_days);
+    in_steps(log, &forget, FORGOTTEN_AT_ONCE).await?;
     attached.and(full).map(drop)
 }
 
-async fn forget_commands(config: &MaintainerConfig, log: &Log) -> Result<(), sqlx::Error> {
+/// Repeats a step, which tells how much it has done, until that is less than `enough` or the next look is due.
+async fn in_steps(log: &Log, step: &str, enough: i64) -> Result<(), sqlx::Error> {
     let started = Instant::now();
-    while started.elapsed() < LOOK_EVERY {
-        let passed: i64 = sqlx::query_scalar("SELECT forget_commands($1, $2::integer)")
-            .bind(config.remember_days)
-            .bind(FORGOTTEN_AT_ONCE)
-            .fetch_one(log.pool())
-            .await?;
-        if passed < FORGOTTEN_AT_ONCE {
-            break;
-        }
-    }
+    while sqlx::query_scalar::<_, i64>(step).fetch_one(log.pool()).await? >= enough && started.elapsed() < LOOK_EVERY {}
     Ok(())
 }

@@ -9,6 +9,7 @@ mod faults;
 mod handler;
 mod interleavings;
 mod outsider;
+mod partitions;
 mod plans;
 mod replay;
 mod server_faults;
