@@ -22,12 +22,15 @@ pub(super) const SPEC: Spec = Spec {
     aim_p99: None,
 };
 
+/// Events of each stream of a log that is filled; the first has one less.
+pub(super) const EVENTS_A_STREAM: i64 = 20;
+
 /// Events a page.
 const PAGE: u32 = 5_000;
 
 pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Round>> {
     let log = LogUnderTest::start(effort.store).await?;
-    fill(&log, 1, effort.events).await?;
+    fill(&log, 1, i64::try_from(effort.events)?).await?;
     let mut connection = log.connection().await?;
     let mut rounds = Vec::new();
     copy_all(&mut connection, 0).await?; // what is read again lies in memory for both
@@ -42,25 +45,26 @@ pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Res
 }
 
 /// Writes events `first..=last` as a loader would: straight into the tables, in chunks, as the owner.
-pub(super) async fn fill(log: &LogUnderTest, first: u64, last: u64) -> anyhow::Result<()> {
-    const CHUNK: u64 = 200_000;
+pub(super) async fn fill(log: &LogUnderTest, first: i64, last: i64) -> anyhow::Result<()> {
+    const CHUNK: i64 = 200_000;
     let mut connection = log.connection().await?;
     let sample = Sample::new();
     let mut from = first;
     while from <= last {
         let to = last.min(from + CHUNK - 1);
-        sqlx::query("SELECT attach_event_partitions($1)").bind(i64::try_from(to)?).execute(&mut connection).await?;
-        // Twenty events a stream, each with its command; the ids are made from the number, so a log of one size is always the same.
+        sqlx::query("SELECT attach_event_partitions($1)").bind(to).execute(&mut connection).await?;
+        // Each with its command; the ids are made from the number, so a log of one size is always the same.
         sqlx::query(
-            "INSERT INTO events SELECT n, 'order-' || md5((n / 20)::text)::uuid, n % 20 + 1, md5('e' || n)::uuid, $3, $4, \
+            "INSERT INTO events SELECT n, 'order-' || md5((n / $7)::text)::uuid, n % $7 + 1, md5('e' || n)::uuid, $3, $4, \
              $5::text::json, $6::text::json, timestamptz '2026-01-01' + n * interval '1 ms' FROM generate_series($1, $2) AS n",
         )
-        .bind(i64::try_from(from)?)
-        .bind(i64::try_from(to)?)
+        .bind(from)
+        .bind(to)
         .bind(sample.event_type)
         .bind(sample.schema_version)
         .bind(&sample.payload)
         .bind(&sample.metadata)
+        .bind(EVENTS_A_STREAM)
         .execute(&mut connection)
         .await
         .context("cannot fill the log")?;
@@ -69,12 +73,13 @@ pub(super) async fn fill(log: &LogUnderTest, first: u64, last: u64) -> anyhow::R
              WHERE position BETWEEN $1 AND $2 GROUP BY stream_id ON CONFLICT DO NOTHING",
             "INSERT INTO commands SELECT stream_id, event_id, stream_version FROM events WHERE position BETWEEN $1 AND $2",
         ] {
-            let written = sqlx::query(table).bind(i64::try_from(from)?).bind(i64::try_from(to)?);
+            let written = sqlx::query(table).bind(from).bind(to);
             written.execute(&mut connection).await.context("cannot fill the tables beside the log")?;
         }
         from = to + 1;
     }
-    sqlx::query("VACUUM (ANALYZE) events, streams, commands").execute(&mut connection).await?;
+    while sqlx::query_scalar::<_, i64>("SELECT list_stream_partitions(10000)").fetch_one(&mut connection).await? > 0 {}
+    sqlx::query("VACUUM (ANALYZE) events, streams, commands, stream_partitions").execute(&mut connection).await?;
     Ok(())
 }
 

@@ -47,13 +47,17 @@ pub(super) async fn page(pool: &PgPool, after: i64, last: i64, limit: i64) -> Re
     .map_err(doing("read a page of the log"))
 }
 
-/// `streams` has a row that leads to each stream's first event, and `commands` names versions that exist. Each is one statement, so one
-/// snapshot.
+/// What the tables beside the log say of it. Each answer is one statement, so one snapshot.
 pub(super) async fn beside_the_log(pool: &PgPool) -> Result<Vec<Note>, CheckError> {
-    let mut notes = Vec::new();
-    let (streams,): (i64,) =
-        sqlx::query_as("SELECT count(*) FROM streams").fetch_one(pool).await.map_err(doing("count the streams"))?;
-    notes.push(Note::checked(Invariant::Order, streams));
+    let mut notes = streams(pool).await?;
+    notes.extend(listed_partitions(pool).await?);
+    notes.extend(commands(pool).await?);
+    Ok(notes)
+}
+
+/// `streams` has a row that leads to each stream's first event.
+async fn streams(pool: &PgPool) -> Result<Vec<Note>, CheckError> {
+    let mut notes = vec![Note::checked(Invariant::Order, rows_of(pool, "streams").await?)];
     let wrong: Option<(String, i64, Option<i64>)> = sqlx::query_as(
         "SELECT e.stream_id, e.first, s.since_position \
          FROM (SELECT stream_id, min(position) AS first FROM events GROUP BY stream_id) AS e \
@@ -70,9 +74,34 @@ pub(super) async fn beside_the_log(pool: &PgPool) -> Result<Vec<Note>, CheckErro
         };
         notes.push(Note::breach(Invariant::Order, Some(first), what));
     }
-    let (commands,): (i64,) =
-        sqlx::query_as("SELECT count(*) FROM commands").fetch_one(pool).await.map_err(doing("count the commands"))?;
-    notes.push(Note::checked(Invariant::Effects, commands));
+    Ok(notes)
+}
+
+/// `stream_partitions` has each stream's last version in each partition that is said to be listed: a load would not find what is missing.
+async fn listed_partitions(pool: &PgPool) -> Result<Vec<Note>, CheckError> {
+    let mut notes = vec![Note::checked(Invariant::Order, rows_of(pool, "stream_partitions").await?)];
+    let wrong: Option<(String, i32, i64, i64, Option<i64>)> = sqlx::query_as(
+        "SELECT e.stream_id, e.partition, e.first, e.last_version, p.last_version \
+         FROM (SELECT stream_id, (position / 5000000)::integer AS partition, min(position) AS first, max(stream_version) AS last_version \
+               FROM events WHERE position < (SELECT partitions * 5000000::bigint FROM partitions_listed) GROUP BY 1, 2) AS e \
+         LEFT JOIN stream_partitions AS p USING (stream_id, partition) \
+         WHERE p.last_version IS DISTINCT FROM e.last_version ORDER BY e.first LIMIT 1",
+    )
+    .fetch_optional(pool)
+    .await
+    .map_err(doing("compare the listed partitions with the events"))?;
+    if let Some((stream, partition, first, last, listed)) = wrong {
+        let listed = listed.map_or("not at all".to_owned(), |listed| format!("up to {listed}"));
+        let what =
+            format!("{stream} has events up to version {last} in partition {partition}, and is listed there {listed}");
+        notes.push(Note::breach(Invariant::Order, Some(first), what));
+    }
+    Ok(notes)
+}
+
+/// `commands` names versions that exist.
+async fn commands(pool: &PgPool) -> Result<Vec<Note>, CheckError> {
+    let mut notes = vec![Note::checked(Invariant::Effects, rows_of(pool, "commands").await?)];
     // Without a dash it is no stream: a key that counts in a whole category.
     let lost: Option<(String, String, i64)> = sqlx::query_as(
         "SELECT c.stream_id, c.command_id::text, c.stream_version FROM commands AS c \
@@ -88,6 +117,11 @@ pub(super) async fn beside_the_log(pool: &PgPool) -> Result<Vec<Note>, CheckErro
         notes.push(Note::breach(Invariant::Effects, None, what));
     }
     Ok(notes)
+}
+
+async fn rows_of(pool: &PgPool, table: &'static str) -> Result<i64, CheckError> {
+    let counting = format!("SELECT count(*) FROM {table}");
+    sqlx::query_scalar(&counting).fetch_one(pool).await.map_err(doing("count the rows beside the log"))
 }
 
 fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> CheckError {

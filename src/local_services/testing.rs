@@ -2,6 +2,7 @@
 //!
 //! Everything here panics where it fails, with the whole chain of causes: a test can do nothing else about it.
 
+mod dump;
 pub(crate) mod janitor;
 mod proxy;
 pub(crate) mod template;
@@ -20,6 +21,7 @@ use crate::postgres::Postgres;
 use crate::process::Identity;
 use crate::rabbitmq::RabbitMq;
 use crate::redis::{self, Redis};
+pub use dump::dump_and_restore;
 use janitor::{Chore, Janitor};
 pub use proxy::PostgresProxy;
 

@@ -74,6 +74,29 @@ async fn nothing_is_lost_and_nothing_happens_twice_when_it_is_killed_in_the_midd
 }
 
 #[tokio::test]
+async fn all_goes_on_where_it_was_after_the_database_was_dumped_and_restored_on_another_server() {
+    const ORDERS: usize = 60;
+    let mut shop = crashing().open().await;
+    let placing = Flow::start(&shop.client, "mixed", ORDERS, mixed);
+    eventually("half of the orders are under way", PATIENCE, async || {
+        let placed = shop.count("OrderPlaced").await;
+        holds(placed >= 30, || format!("{placed} are"))
+    })
+    .await;
+    shop.move_database().await;
+    let open = shop.open_orders().await;
+    assert!(!open.is_empty(), "sagas that had begun there go on here");
+    let placed = placing.placed().await;
+    nothing_lost_nothing_twice(&shop, &placed).await;
+    for order in &placed {
+        assert_eq!(shop.order_at(order).await["id"], order.id.as_str());
+    }
+    let checked = shop.command(&["check", "log"]).await;
+    assert_eq!(checked.code(), Some(0), "{}\n{}", checked.out, checked.err);
+    shop.stop().await;
+}
+
+#[tokio::test]
 async fn a_standby_takes_over_and_an_owner_that_slept_past_its_lease_does_no_harm() {
     const ORDERS: usize = 60;
     let mut shop = crashing().roles("commands,queries,maintainer").open().await;

@@ -55,6 +55,18 @@ async fn the_log_and_the_tables_beside_it_are_judged() {
         assert!(error.contains(&format!("the log ends at {head}")), "{error}");
     }
 
+    sqlx::query("UPDATE partitions_listed SET partitions = 1").execute(&pool).await.expect("that is said");
+    let report = check(&pool, &Options::default(), |_, _| ()).await.expect("the log is read");
+    let unlisted = breach(&report, "O").expect("no stream is listed");
+    assert!(unlisted.what.ends_with("in partition 0, and is listed there not at all"), "{unlisted:?}");
+    sqlx::query(
+        "INSERT INTO stream_partitions SELECT stream_id, 0, max(stream_version) FROM events GROUP BY stream_id",
+    )
+    .execute(&pool)
+    .await
+    .expect("the streams are listed");
+    assert!(check(&pool, &Options::default(), |_, _| ()).await.expect("the log is read").ok);
+
     sqlx::query("UPDATE streams SET since_position = 1000 WHERE stream_id = $1")
         .bind(format!("order-{ORDER}"))
         .execute(&pool)

@@ -1,11 +1,11 @@
-//! Stands between a client and Postgres, and loses an answer or the whole server when told to.
+//! Stands between a client and Postgres, counts the round trips, and loses an answer or the whole server when told to.
 
 use std::{
     io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -22,17 +22,21 @@ use crate::postgres::Postgres;
 #[derive(Debug)]
 pub struct PostgresProxy {
     port: u16,
-    faults: Arc<Faults>,
+    traffic: Arc<Traffic>,
     away: watch::Sender<bool>,
     leads_to: Arc<Mutex<PathBuf>>,
     _accepting: JoinSet<()>,
 }
 
+/// The message of Postgres's protocol by which a pool does so.
+const SYNC: &[u8] = b"S\0\0\0\x04";
+
 #[derive(Debug, Default)]
-struct Faults {
+struct Traffic {
     /// Answers still to be lost.
     wanted: AtomicUsize,
     lost: AtomicUsize,
+    round_trips: AtomicUsize,
 }
 
 impl PostgresProxy {
@@ -40,11 +44,11 @@ impl PostgresProxy {
         let leads_to = Arc::new(Mutex::new(socket_of(postgres)));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
-        let faults = Arc::new(Faults::default());
+        let traffic = Arc::new(Traffic::default());
         let (away, watched) = watch::channel(false);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, leads_to.clone(), faults.clone(), watched));
-        Ok(Self { port, faults, away, leads_to, _accepting: accepting })
+        accepting.spawn(accept(listener, leads_to.clone(), traffic.clone(), watched));
+        Ok(Self { port, traffic, away, leads_to, _accepting: accepting })
     }
 
     /// For sqlx: without TLS, which could not be cut at the right place.
@@ -55,7 +59,7 @@ impl PostgresProxy {
     /// From now on, each of the next `count` connections that the server answers on loses that answer, and breaks. What was asked for
     /// has been done: a server answers a statement of its own transaction after its COMMIT.
     pub fn lose_answers(&self, count: usize) {
-        self.faults.wanted.store(count, Ordering::SeqCst);
+        self.traffic.wanted.store(count, Ordering::SeqCst);
     }
 
     /// Every connection breaks, and none is made, until [`Self::come_back`].
@@ -72,9 +76,15 @@ impl PostgresProxy {
         *self.leads_to.lock().unwrap_or_else(PoisonError::into_inner) = socket_of(postgres);
     }
 
+    /// How often a client has asked, or went on after an answer. That a pool sees whether a connection that comes back is still there is
+    /// not counted: nobody waits for it.
+    pub fn round_trips(&self) -> usize {
+        self.traffic.round_trips.load(Ordering::SeqCst)
+    }
+
     /// How many answers were lost.
     pub fn lost(&self) -> usize {
-        self.faults.lost.load(Ordering::SeqCst)
+        self.traffic.lost.load(Ordering::SeqCst)
     }
 }
 
@@ -85,7 +95,7 @@ fn socket_of(postgres: &Postgres) -> PathBuf {
 async fn accept(
     listener: TcpListener,
     leads_to: Arc<Mutex<PathBuf>>,
-    faults: Arc<Faults>,
+    traffic: Arc<Traffic>,
     away: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -95,20 +105,34 @@ async fn accept(
         }
         let socket = leads_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Ok(server) = UnixStream::connect(&socket).await else { continue };
-        connections.spawn(relay(client, server, faults.clone(), away.clone()));
+        connections.spawn(relay(client, server, traffic.clone(), away.clone()));
     }
 }
 
 /// Until one side ends, an answer is lost, or the server goes away; then both are closed.
-async fn relay(client: TcpStream, server: UnixStream, faults: Arc<Faults>, mut away: watch::Receiver<bool>) {
+async fn relay(client: TcpStream, server: UnixStream, traffic: Arc<Traffic>, mut away: watch::Receiver<bool>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let questions = tokio::io::copy(&mut from_client, &mut to_server);
+    let answered = AtomicBool::new(true);
+    let questions = async {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = from_client.read(&mut buffer).await?;
+            if count == 0 {
+                return io::Result::Ok(());
+            }
+            if buffer[..count] != *SYNC && answered.swap(false, Ordering::SeqCst) {
+                traffic.round_trips.fetch_add(1, Ordering::SeqCst);
+            }
+            to_server.write_all(&buffer[..count]).await?;
+        }
+    };
     let answers = async {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let count = from_server.read(&mut buffer).await?;
-            if count == 0 || faults.take() {
+            answered.store(true, Ordering::SeqCst);
+            if count == 0 || traffic.take() {
                 return io::Result::Ok(());
             }
             to_client.write_all(&buffer[..count]).await?;
@@ -121,7 +145,7 @@ async fn relay(client: TcpStream, server: UnixStream, faults: Arc<Faults>, mut a
     }
 }
 
-impl Faults {
+impl Traffic {
     fn take(&self) -> bool {
         let less = |wanted: usize| wanted.checked_sub(1);
         let taken = self.wanted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok();

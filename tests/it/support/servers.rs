@@ -4,7 +4,7 @@
 use events::schema;
 use local_services::{
     Postgres, PrivatePostgres, PrivateRabbitMq, PrivateRedis,
-    testing::{TestDatabase, TestRedis, TestServices, TestVhost},
+    testing::{TestDatabase, TestRedis, TestServices, TestVhost, dump_and_restore},
 };
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -44,11 +44,7 @@ impl Servers {
     pub(crate) async fn new(private: Private) -> Self {
         let database = async {
             if private.postgres {
-                let server = PrivatePostgres::create().await.expect("a private Postgres starts");
-                let admin = server.at().superuser_url("postgres");
-                schema::ensure_roles(&admin).await.expect("roles are made");
-                schema::ensure_database(&admin, DATABASE).await.expect("a database is made");
-                Database::Private(server)
+                Database::Private(private_postgres().await)
             } else {
                 Database::Shared(database_as_the_binary_makes_it().await)
             }
@@ -111,6 +107,17 @@ impl Servers {
         }
     }
 
+    /// The database is a restored dump on a server of its own from now on; nobody may write to it meanwhile.
+    pub(crate) async fn move_database(&mut self) {
+        let to = private_postgres().await;
+        let from = match &self.database {
+            Database::Shared(database) => &database.name,
+            Database::Private(_) => DATABASE,
+        };
+        dump_and_restore((self.server(), from), (to.at(), DATABASE)).await;
+        self.database = Database::Private(to);
+    }
+
     pub(crate) fn postgres(&self) -> &PrivatePostgres {
         let Database::Private(server) = &self.database else { panic!("this shop shares its Postgres") };
         server
@@ -125,6 +132,15 @@ impl Servers {
         let RabbitMq::Private(server) = &self.rabbitmq else { panic!("this shop shares its RabbitMQ") };
         server
     }
+}
+
+/// With the roles, and a database that is empty.
+async fn private_postgres() -> PrivatePostgres {
+    let server = PrivatePostgres::create().await.expect("a private Postgres starts");
+    let admin = server.at().superuser_url("postgres");
+    schema::ensure_roles(&admin).await.expect("roles are made");
+    schema::ensure_database(&admin, DATABASE).await.expect("a database is made");
+    server
 }
 
 /// Owned by the owner's role, all of it: the binary migrates as that role and no other.

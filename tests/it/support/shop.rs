@@ -119,15 +119,13 @@ impl Plan {
         let port = free_port();
         let mut environment = Environment::new();
         let mut set = |name: &str, value: &str| {
-            environment.insert(format!("WAYBILL__{}", name.to_uppercase().replace('.', "__")), value.to_owned());
+            environment.insert(variable(name), value.to_owned());
         };
         if !self.patient {
             IMPATIENT.iter().for_each(|(name, value)| set(name, value));
         }
         set("http.listen", &format!("127.0.0.1:{port}"));
-        set("database.url", &servers.service_url());
-        set("database.owner_url", &servers.owner_url());
-        set("database.admin_url", &servers.admin_url());
+        databases(&servers).iter().for_each(|(name, url)| set(name, url));
         set("redis.url", &servers.redis_url());
         set("rabbitmq.url", &servers.amqp_url());
         set("files.directory", &folder.path().join("files").display().to_string());
@@ -197,6 +195,14 @@ impl Shop {
     /// kill -9.
     pub(crate) fn kill(&mut self) {
         self.waybill().kill();
+    }
+
+    /// Killed, its database dumped and restored on another server, started again.
+    pub(crate) async fn move_database(&mut self) {
+        self.kill();
+        self.servers.move_database().await;
+        self.environment.extend(databases(&self.servers).map(|(name, url)| (variable(name), url)));
+        self.start().await;
     }
 
     pub(crate) async fn restart(&mut self) {
@@ -377,6 +383,19 @@ impl Shop {
         assert_eq!(checked.code(), Some(0), "{}\n{}", checked.out, checked.err);
         checked.json()
     }
+}
+
+/// The variable of a setting as `waybill.toml` names it.
+fn variable(setting: &str) -> String {
+    format!("WAYBILL__{}", setting.to_uppercase().replace('.', "__"))
+}
+
+fn databases(servers: &Servers) -> [(&'static str, String); 3] {
+    [
+        ("database.url", servers.service_url()),
+        ("database.owner_url", servers.owner_url()),
+        ("database.admin_url", servers.admin_url()),
+    ]
 }
 
 /// Placed, and neither ended nor with a person: which, and how far it came. Told by the log alone.

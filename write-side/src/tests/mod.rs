@@ -8,8 +8,8 @@ mod failover;
 mod faults;
 mod handler;
 mod interleavings;
+mod loading;
 mod outsider;
-mod partitions;
 mod plans;
 mod replay;
 mod server_faults;
@@ -87,7 +87,11 @@ impl Fixture {
 }
 
 async fn store(config: StoreConfig, url: &str, tracker: &TaskTracker) -> EventStore {
-    let (pool, clock, ids) = (pool(url).await, Arc::new(SystemClock), Arc::new(SystemIds));
+    store_over(pool(url).await, config, tracker).await
+}
+
+async fn store_over(pool: PgPool, config: StoreConfig, tracker: &TaskTracker) -> EventStore {
+    let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
     let store = EventStore::start(config, pool, LogId::default(), clock, ids, Wake::default(), tracker).await;
     store.expect("the store starts")
 }

@@ -1,11 +1,11 @@
 //! What is true of the log when its server dies, is moved, or loses a session. Each test proves that its fault happened.
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use events::{Checkpoint, LogId, Position, SystemClock, SystemIds, Tail, Wake, schema};
-use local_services::PrivatePostgres;
+use events::{Checkpoint, Position, Tail, Wake, schema};
+use local_services::{PrivatePostgres, testing::dump_and_restore};
 use sqlx::{Connection, PgConnection};
-use tokio::{process::Command, sync::watch, task::JoinSet, time::timeout};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use super::{
     Fixture, command, context,
     event_store::{append_one, assert_whole_in, event, stream},
     handler::place,
-    pool, seeds,
+    pool, seeds, store_over,
 };
 use crate::{Append, EventStore, StoreConfig, StoreError, StreamAppend, create, domain::order::Order};
 
@@ -30,9 +30,7 @@ pub(super) async fn server() -> PrivatePostgres {
 
 pub(super) async fn store_on(server: &PrivatePostgres, tracker: &TaskTracker) -> EventStore {
     let pool = pool(&server.at().url(DATABASE, schema::SERVICE)).await;
-    let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
-    let config = StoreConfig::default();
-    EventStore::start(config, pool, LogId::default(), clock, ids, Wake::default(), tracker).await.unwrap()
+    store_over(pool, StoreConfig::default(), tracker).await
 }
 
 /// How many appends came to which end.
@@ -127,27 +125,7 @@ async fn a_log_that_was_dumped_and_restored_on_another_server_goes_on_where_it_w
     }
     let checkpoint = fixture.store.log().checkpoint_at(Position(20)).await.unwrap();
     let (server, tracker) = (server().await, TaskTracker::new());
-    let postgres = &fixture.database.postgres;
-    let at = |dir: &std::path::Path, port: u16| [dir.display().to_string(), port.to_string()];
-    let [from_dir, from_port] = at(&postgres.socket_dir, postgres.port);
-    let [to_dir, to_port] = at(&server.at().socket_dir, server.at().port);
-    let user = &postgres.superuser;
-    let mut dump = Command::new("pg_dump")
-        .args(["-h", &from_dir, "-p", &from_port, "-U", user, &fixture.database.name])
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("pg_dump comes with the server");
-    let sql: Stdio = dump.stdout.take().unwrap().try_into().unwrap();
-    let restore = Command::new("psql")
-        .args(["-h", &to_dir, "-p", &to_port, "-U", user, "-q", "-v", "ON_ERROR_STOP=1", DATABASE])
-        .stdin(sql)
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .status();
-    let restored = timeout(Duration::from_secs(60), restore).await.expect("it ends").unwrap();
-    assert!(restored.success() && dump.wait().await.unwrap().success());
-
+    dump_and_restore((&fixture.database.postgres, &fixture.database.name), (server.at(), DATABASE)).await;
     let store = store_on(&server, &tracker).await;
     store.log().verify(&checkpoint).await.expect("a reader finds its last event");
     let id = events::OrderId(Uuid::from_u128(7));

@@ -1,12 +1,19 @@
-//! A load touches the partitions in which its stream has events, and those that are not full.
+//! A load is one round trip, and touches the partitions in which its stream has events, and those that are not full.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use events::schema;
+use local_services::testing::PostgresProxy;
+use sqlx::{Connection, PgConnection, PgPool, Row, postgres::PgPoolOptions};
 use uuid::Uuid;
 
-use super::{Fixture, event_store::stream};
-use crate::event_store::{ANSWERED, LOAD, POSITION_OF};
+use super::{Fixture, command, context, deciders::receive, event_store::stream, location, store_over};
+use crate::{
+    StoreConfig,
+    domain::inventory::Inventory,
+    event_store::{ANSWERED, LOAD, POSITION_OF},
+    handle,
+};
 
 /// So many partitions are full; one more is being filled, and one is ahead.
 const FULL: i64 = 6;
@@ -154,4 +161,27 @@ async fn streams_read_the_same_while_partitions_are_listed() {
         .collect();
     expected.sort();
     assert_eq!(listed, expected);
+}
+
+#[tokio::test]
+async fn ten_thousand_events_are_loaded_in_one_round_trip() {
+    let fixture = Fixture::new().await;
+    let stream = location().stream();
+    handle::<Inventory>(&fixture.store, &stream, receive(1), &context(command("receive"))).await.unwrap();
+    let superuser = fixture.superuser().await;
+    let more = "INSERT INTO events SELECT v, stream_id, v, gen_random_uuid(), event_type, schema_version, payload, metadata, recorded_at \
+         FROM events, generate_series(2, 10000) AS v";
+    sqlx::query(more).execute(&superuser).await.unwrap();
+    let proxy = PostgresProxy::before(&fixture.database.postgres).await.unwrap();
+    let url = proxy.url(&fixture.database.name, schema::SERVICE);
+    // As the platform connects; and one connection, so that what is prepared by the first load is so for the second.
+    let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false).connect(&url).await.unwrap();
+    let store = store_over(pool, StoreConfig::default(), &fixture.tracker).await;
+    let load = async || {
+        let before = proxy.round_trips();
+        let loaded = store.load::<Inventory>(&stream, command("receive")).await.unwrap();
+        (loaded.version, loaded.answered.map(|answered| answered.version), proxy.round_trips() - before)
+    };
+    load().await;
+    assert_eq!(load().await, (10_000, Some(1), 1));
 }
