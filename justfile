@@ -57,7 +57,7 @@ test:
 
 # The fault tests of the log again and again, each for so many minutes; then how fast it is under an old snapshot (some GB in /tmp)
 soak minutes="10":
-    WAYBILL_SOAK_MINUTES={{ minutes }} cargo test --locked -p write-side -- --test-threads 1 \
+    WAYBILL_SOAK_MINUTES={{ minutes }} cargo test --locked --workspace --lib -- --test-threads 1 \
         whatever_happens_each_caller a_server_that_is_killed_under_load a_promoted_synchronous_standby
     cargo run --locked --release -- bench old-snapshot --rounds 1
 

@@ -1,82 +1,82 @@
--- In which of the full partitions a stream has events, so that a load touches only those. Expand step: who does not know of it reads as
--- before.
+-- In which of the full partitions a stream has events, so that a load touches only those and the ones that are not full. Expand step: who does
+-- not know of it reads as before.
 SET LOCAL lock_timeout = '5s';
 
+-- A stream's first partition is told by its row in streams. May be emptied at any time: what is not listed is looked into.
 CREATE TABLE stream_partitions (
-    stream_id       text     NOT NULL COLLATE "C",
-    partition       integer  NOT NULL, -- the number in its name
+    stream_id       text     NOT NULL COLLATE "C", -- '': the whole partition is listed, and so are all before it
+    partition       bigint   NOT NULL, -- the number in its name
     last_version    bigint   NOT NULL, -- of the stream's events in it
     CONSTRAINT stream_partitions_pkey PRIMARY KEY (stream_id, partition)
 );
 
--- How far stream_partitions goes.
-CREATE TABLE partitions_listed (
-    partitions      integer  NOT NULL, -- those before this number are listed
-    last_stream     text     NOT NULL COLLATE "C" -- of this one, the streams up to here
-);
-INSERT INTO partitions_listed (partitions, last_stream) VALUES (0, '');
-
--- Lists at most so many streams of the next full partition, in which nothing changes any more. Returns how many (1 where it only found
--- that there are no more), and 0 once all full ones are listed.
-CREATE FUNCTION list_stream_partitions(p_limit integer) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '5s'
--- By the index on streams, from where the call before ended: else each call would go through the whole partition.
-SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_sort = off SET enable_hashagg = off AS $$
+-- Lists the next full partition, in which nothing changes any more. Returns how many it listed: 1, or 0 where none is to be listed. It ends
+-- at one that is not attached: it could come back.
+CREATE FUNCTION list_full_partition() RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '5s' SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    c_width  CONSTANT bigint := 5000000;
-    v_next   partitions_listed;
-    v_listed bigint;
-    v_last   text;
+    c_width CONSTANT bigint := 5000000;
+    v_head  bigint;
+    v_next  bigint;
 BEGIN
-    SELECT * INTO v_next FROM partitions_listed FOR UPDATE;
-    IF coalesce((SELECT max(e.position) FROM events AS e), 0) < (v_next.partitions + 1) * c_width THEN
+    PERFORM pg_advisory_xact_lock(hashtext('list_full_partition'));
+    SELECT coalesce(max(position), 0) INTO v_head FROM events;
+    SELECT coalesce(max(p.partition) + 1, 0) INTO v_next FROM stream_partitions AS p WHERE p.stream_id = '';
+    IF v_next > v_head / c_width THEN
+        -- The log was longer when they were listed.
+        DELETE FROM stream_partitions WHERE partition >= v_head / c_width;
         RETURN 0;
     END IF;
-    WITH listed AS (
-        INSERT INTO stream_partitions (stream_id, partition, last_version)
-        SELECT e.stream_id, v_next.partitions, max(e.stream_version) FROM events AS e
-        WHERE e.position >= v_next.partitions * c_width AND e.position < (v_next.partitions + 1) * c_width
-          AND e.stream_id > v_next.last_stream
-        GROUP BY e.stream_id ORDER BY e.stream_id LIMIT p_limit
-        RETURNING stream_id
-    ) SELECT count(*), max(l.stream_id) INTO v_listed, v_last FROM listed AS l;
-    IF v_listed < p_limit THEN
-        UPDATE partitions_listed SET partitions = v_next.partitions + 1, last_stream = '';
-    ELSE
-        UPDATE partitions_listed SET last_stream = v_last;
+    IF v_next = v_head / c_width OR NOT EXISTS (
+        SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'events'::regclass AND substring(c.relname FROM '[0-9]+$')::bigint = v_next
+    ) THEN
+        RETURN 0;
     END IF;
-    RETURN greatest(v_listed, 1);
+    INSERT INTO stream_partitions (stream_id, partition, last_version)
+    SELECT e.stream_id, v_next, e.last_version
+    FROM (SELECT stream_id, max(stream_version) AS last_version FROM events
+          WHERE position >= v_next * c_width AND position < (v_next + 1) * c_width GROUP BY stream_id) AS e
+    JOIN streams AS s USING (stream_id) WHERE s.since_position + 1 < v_next * c_width
+    UNION ALL SELECT '', v_next, 0
+    ON CONFLICT (stream_id, partition) DO UPDATE SET last_version = excluded.last_version;
+    RETURN 1;
 END $$;
 
--- A stream's events after a version, in order; at most so many, or all (NULL).
+-- A stream's events after a version (NULL: from the first), in order of version; at most so many, or all (NULL).
 --
--- Looks into the full partitions that are listed for the stream, and into all that are not listed yet. The plan names every partition;
--- only those are set up that the bounds leave, since these are parameters and not results of the same statement. Both bounds stand inside
--- the partitions that are meant: behind 4999999 there could be more in the first one, for all that Postgres knows.
+-- Looks into the partition in which the stream begins, those full ones that are listed for it, and all that are not listed. The plan names
+-- every partition; only those are set up that the bounds leave, since these are parameters and not results of the same statement. Both
+-- bounds stand inside the partitions that are meant: behind 4999999 there could be more in the first one, for all that Postgres knows.
 CREATE FUNCTION stream_events(p_stream_id text, p_after bigint, p_limit bigint) RETURNS SETOF events
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     c_width      CONSTANT bigint := 5000000;
-    v_since      bigint;
-    v_listed     integer; -- the partitions before this number
-    v_partitions integer[];
-    v_partition  integer;
+    v_begin      bigint; -- no event of the stream stands before it
+    v_unlisted   bigint; -- from here on no partition is listed
+    v_partitions bigint[];
+    v_partition  bigint;
     v_from       bigint;
     v_to         bigint;
     v_found      bigint;
 BEGIN
-    SELECT s.since_position, l.partitions INTO v_since, v_listed
-    FROM streams AS s CROSS JOIN partitions_listed AS l WHERE s.stream_id = p_stream_id;
+    SELECT s.since_position + 1, (SELECT coalesce(max(p.partition) + 1, 0) * c_width FROM stream_partitions AS p WHERE p.stream_id = '')
+    INTO v_begin, v_unlisted FROM streams AS s WHERE s.stream_id = p_stream_id;
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    IF v_since + 1 < v_listed * c_width THEN
-        v_partitions := ARRAY(SELECT p.partition FROM stream_partitions AS p
-            WHERE p.stream_id = p_stream_id AND p.partition < v_listed AND p.last_version > p_after ORDER BY p.partition);
+    p_after := coalesce(p_after, 0);
+    v_partitions := ARRAY[v_begin / c_width];
+    IF v_begin < v_unlisted THEN
+        v_partitions := v_partitions || ARRAY(
+            SELECT p.partition FROM stream_partitions AS p
+            WHERE p.stream_id = p_stream_id AND p.partition > v_begin / c_width AND p.partition < v_unlisted / c_width
+              AND p.last_version > p_after ORDER BY p.partition
+        ) || v_unlisted / c_width;
     END IF;
-    FOREACH v_partition IN ARRAY v_partitions || NULL::integer LOOP -- NULL: all that are not listed
-        v_from := coalesce(v_partition * c_width, greatest(v_since + 1, v_listed * c_width));
-        v_to := coalesce((v_partition + 1) * c_width - 1, 9223372036854775807);
+    FOREACH v_partition IN ARRAY v_partitions LOOP
+        v_from := greatest(v_begin, v_partition * c_width);
+        v_to := CASE WHEN v_from < v_unlisted THEN (v_partition + 1) * c_width - 1 ELSE 9223372036854775807 END;
         RETURN QUERY SELECT e.* FROM events AS e
             WHERE e.stream_id = p_stream_id AND e.stream_version > p_after AND e.position >= v_from AND e.position <= v_to
             ORDER BY e.stream_version LIMIT p_limit;
@@ -86,6 +86,6 @@ BEGIN
     END LOOP;
 END $$;
 
-REVOKE ALL ON FUNCTION list_stream_partitions, stream_events FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION list_stream_partitions, stream_events TO waybill_service;
-GRANT SELECT ON stream_partitions, partitions_listed TO waybill_service;
+REVOKE ALL ON FUNCTION list_full_partition, stream_events FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION list_full_partition, stream_events TO waybill_service;
+GRANT SELECT ON stream_partitions TO waybill_service;

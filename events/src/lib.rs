@@ -43,7 +43,7 @@ pub use ids::{
     StreamVersion,
 };
 pub use inventory::InventoryEvent;
-pub use log::{Log, LogError, Tail};
+pub use log::{Log, LogError, Tail, follows};
 pub use money::{Currency, Money, MoneyError};
 pub use order::OrderEvent;
 pub use payment::PaymentEvent;

@@ -27,6 +27,9 @@ pub enum LogError {
     /// Never skipped: the reader stops, and a person looks.
     #[error("the log has a hole: after position {after} comes {found}")]
     Hole { after: Position, found: Position },
+    /// Of what would be half a stream nothing is made.
+    #[error("the stream {stream} has a hole: after version {after} comes {found}")]
+    StreamHole { stream: StreamId, after: StreamVersion, found: StreamVersion },
     /// A failover or a restore gave the position to another event, or took it back. Whatever was derived is void.
     #[error("history changed: {checkpoint} is no longer the event that was read there; rebuild this reader")]
     HistoryChanged { checkpoint: String },
@@ -87,12 +90,17 @@ const NEXT: &str = "SELECT position FROM events WHERE position > $1 ORDER BY pos
 const STREAM: &str = "SELECT position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at \
      FROM stream_events($1, $2, $3)";
 
-/// Many streams in one round trip.
+/// Many streams in one round trip; each in the order in which the function gives its events.
 const STREAMS: &str = "SELECT e.position, e.stream_id, e.stream_version, e.event_id, e.event_type, e.schema_version, e.payload, e.metadata, e.recorded_at \
      FROM (SELECT DISTINCT unnest($1) AS id) AS s CROSS JOIN LATERAL stream_events(s.id, 0, NULL) AS e";
 
+/// A dot comes right after the dash.
+const STREAM_NAMES: &str = "SELECT stream_id FROM streams \
+     WHERE stream_id > $2 AND stream_id > $1 || '-' AND stream_id < $1 || '.' ORDER BY stream_id LIMIT $3";
+
+/// The bounds tell which partitions to look into: of a list Postgres does not see it.
 const AT_POSITIONS: &str = "SELECT position, stream_id, stream_version, event_id, event_type, schema_version, payload, metadata, recorded_at \
-     FROM events WHERE position = ANY ($1) ORDER BY position";
+     FROM events WHERE position = ANY ($1) AND position >= $2 AND position <= $3 ORDER BY position";
 
 impl Log {
     #[must_use]
@@ -208,28 +216,29 @@ impl Log {
         }
     }
 
-    /// At most `limit` events of one stream category after `after`, in order; for a category that is small beside the log.
-    pub async fn category_page(
-        &self,
-        category: &str,
-        after: Position,
-        limit: u32,
-    ) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
-        let query = sqlx::query(CATEGORY).bind(category).bind(after.0).bind(i64::from(limit));
-        let rows = answered("read a category", query.fetch_all(&self.pool)).await?;
-        rows.iter().map(decode_row).collect()
+    /// The names of at most `limit` streams of a category, in order, behind a name; behind an empty one from the first on.
+    pub async fn stream_names(&self, category: &str, after: &str, limit: u32) -> Result<Vec<String>, LogError> {
+        let query = sqlx::query_scalar(STREAM_NAMES).bind(category).bind(after).bind(i64::from(limit));
+        answered("read the names of streams", query.fetch_all(&self.pool)).await
     }
 
     /// All events of the given streams, each stream's in order.
     pub async fn streams(&self, streams: &[&str]) -> Result<Vec<Recorded<DomainEvent>>, LogError> {
         let query = sqlx::query(STREAMS).bind(streams);
         let rows = answered("read several streams", query.fetch_all(&self.pool)).await?;
-        rows.iter().map(decode_row).collect()
+        let events: Vec<_> = rows.iter().map(decode_row).collect::<Result<_, _>>()?;
+        for stream in events.chunk_by(|a: &Recorded<DomainEvent>, b| a.stream_id == b.stream_id) {
+            for (event, after) in stream.iter().zip(0..) {
+                follows(&event.stream_id, after, event.stream_version)?;
+            }
+        }
+        Ok(events)
     }
 
     /// The events at the given positions, in order; a position beyond the head is left out.
     pub async fn raw_at(&self, positions: &[i64]) -> Result<Vec<RawRecorded>, LogError> {
-        let query = sqlx::query(AT_POSITIONS).bind(positions);
+        let (first, last) = (positions.iter().min(), positions.iter().max());
+        let query = sqlx::query(AT_POSITIONS).bind(positions).bind(first).bind(last);
         let rows = answered("read events by position", query.fetch_all(&self.pool)).await?;
         rows.iter().map(raw_row).collect()
     }
@@ -346,11 +355,10 @@ impl Log {
     }
 }
 
-/// By stream, through the per-partition index: reads a small category out of a large log without passing over the rest.
-const CATEGORY: &str = "SELECT e.position, e.stream_id, e.stream_version, e.event_id, e.event_type, e.schema_version, e.payload, \
-     e.metadata, e.recorded_at FROM streams AS s JOIN events AS e USING (stream_id) \
-     WHERE s.stream_id > $1 || '-' AND s.stream_id < $1 || '.' \
-     AND e.position > s.since_position AND e.position > $2 ORDER BY e.position LIMIT $3";
+/// Refuses a version of a stream that is not the next one.
+pub fn follows(stream: &StreamId, after: StreamVersion, found: StreamVersion) -> Result<(), LogError> {
+    if found == after + 1 { Ok(()) } else { Err(LogError::StreamHole { stream: stream.clone(), after, found }) }
+}
 
 fn dense(after: Position, positions: impl IntoIterator<Item = Position>) -> Result<(), LogError> {
     let mut last = after;

@@ -36,7 +36,7 @@ struct Size {
     read: &'static str,
     /// The reader's rate by COPY's of the same rows, both decoded.
     read_of_copy: &'static str,
-    /// Median of the loads of streams all over the log, of twenty events each.
+    /// Median of the loads of streams all over the log, most of them of twenty events.
     load: &'static str,
 }
 
@@ -86,7 +86,7 @@ pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Res
             let limit = callers[0].run(&empty.store, effort.duration).await?;
             let before = IndexPages::read(&mut connection).await?;
             let ours = callers[1].run(&grown.store, effort.duration).await?;
-            let hits = IndexPages::read(&mut connection).await?.hits_since(&before);
+            let hits = IndexPages::read(&mut connection).await?.hits_since(&before)?;
             progress(&format!(
                 "round {} at {}: empty {limit:.0}, grown {ours:.0} {}, {:.2} % of the index pages from memory",
                 number + 1,
@@ -118,7 +118,7 @@ pub(super) async fn run(effort: Effort, progress: &impl Fn(&str)) -> anyhow::Res
     Ok(pairs.into_iter().zip(more).map(|((limit, ours), more)| Round { limit, ours, more }).collect())
 }
 
-/// Median of the microseconds that a load takes, one after the other, of streams that this round is the first to ask for.
+/// Median of the microseconds that a load takes, one after the other, of streams that no other round of this size asks for.
 async fn load_some(
     log: &LogUnderTest,
     connection: &mut PgConnection,
@@ -159,9 +159,10 @@ impl IndexPages {
         Ok(Self { found, read })
     }
 
-    /// The share that was found; 1 where none was looked for.
-    fn hits_since(&self, before: &Self) -> f64 {
+    /// The share that was found.
+    fn hits_since(&self, before: &Self) -> anyhow::Result<f64> {
         let (found, read) = (self.found - before.found, self.read - before.read);
-        if found + read == 0 { 1.0 } else { found as f64 / (found + read) as f64 }
+        anyhow::ensure!(found > 0, "the server has counted no index pages");
+        Ok(found as f64 / (found + read) as f64)
     }
 }

@@ -22,7 +22,7 @@ pub(super) const SPEC: Spec = Spec {
     aim_p99: None,
 };
 
-/// Events of each stream of a log that is filled; the first has one less.
+/// Events of each stream of a log that is filled.
 pub(super) const EVENTS_A_STREAM: i64 = 20;
 
 /// Events a page.
@@ -53,9 +53,9 @@ pub(super) async fn fill(log: &LogUnderTest, first: i64, last: i64) -> anyhow::R
     while from <= last {
         let to = last.min(from + CHUNK - 1);
         sqlx::query("SELECT attach_event_partitions($1)").bind(to).execute(&mut connection).await?;
-        // Each with its command; the ids are made from the number, so a log of one size is always the same.
+        // Each with its command; the ids are made from the numbers, so a log of one size is always the same.
         sqlx::query(
-            "INSERT INTO events SELECT n, 'order-' || md5((n / $7)::text)::uuid, n % $7 + 1, md5('e' || n)::uuid, $3, $4, \
+            "INSERT INTO events SELECT n, 'order-' || md5($1 || '/' || (n - $1) / $7)::uuid, (n - $1) % $7 + 1, md5('e' || n)::uuid, $3, $4, \
              $5::text::json, $6::text::json, timestamptz '2026-01-01' + n * interval '1 ms' FROM generate_series($1, $2) AS n",
         )
         .bind(from)
@@ -78,7 +78,7 @@ pub(super) async fn fill(log: &LogUnderTest, first: i64, last: i64) -> anyhow::R
         }
         from = to + 1;
     }
-    while sqlx::query_scalar::<_, i64>("SELECT list_stream_partitions(10000)").fetch_one(&mut connection).await? > 0 {}
+    while sqlx::query_scalar::<_, i64>("SELECT list_full_partition()").fetch_one(&mut connection).await? > 0 {}
     sqlx::query("VACUUM (ANALYZE) events, streams, commands, stream_partitions").execute(&mut connection).await?;
     Ok(())
 }

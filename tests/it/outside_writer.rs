@@ -10,7 +10,7 @@ use crate::support::{
 
 const DOCUMENT: &str = include_str!("../../docs/append_events.md");
 
-/// The SQL of the document: a call, the question what a command led to, a page of the log.
+/// The SQL of the document: a call, the question what a command led to, a stream, a page of the log.
 fn documented() -> Vec<&'static str> {
     let blocks = DOCUMENT.split("```sql\n").skip(1);
     blocks.map(|block| block.split_once("```").expect("the block ends").0).collect()
@@ -28,7 +28,7 @@ fn wish() -> Wish {
 async fn what_the_document_for_other_programs_says_works_as_it_stands() {
     let shop = Shop::plan().open().await;
     let mut session = session(&shop).await;
-    let [call, led_to, page] = documented()[..] else { panic!("the document shows three statements") };
+    let [call, led_to, stream, page] = documented()[..] else { panic!("the document shows four statements") };
     let told = sqlx::query(call).fetch_one(&mut session).await.expect("it is a good call");
     let (before, stale): (i64, Vec<i32>) = (told.get("last_position"), told.get("stale_streams"));
     assert!(stale.is_empty());
@@ -36,6 +36,9 @@ async fn what_the_document_for_other_programs_says_works_as_it_stands() {
     assert_eq!(repeated.get::<Vec<i64>, _>("stale_versions"), [2], "the stream is not new any more");
     let answer = sqlx::query(led_to).fetch_one(&mut session).await.expect("the command is known");
     assert_eq!((answer.get::<i64, _>("stream_version"), answer.get::<i64, _>("position")), (2, before + 2));
+    let rows = sqlx::query(stream).fetch_all(&mut session).await.expect("whoever appends may read");
+    let types: Vec<&str> = rows.iter().map(|row| row.get("event_type")).collect();
+    assert_eq!(types, ["PeriodOpened", "EntryBooked"]);
     let again = call.replace("'{0}'", "'{2}'").replace("'{1,2}'", "'{3,4}'").replace("'{2}'\n)", "'{4}'\n)");
     let refused = sqlx::query(&again).fetch_one(&mut session).await.expect_err("the command was given before");
     assert_eq!(refused.as_database_error().and_then(|error| error.constraint()), Some("commands_pkey"));

@@ -140,7 +140,7 @@ impl<A: Default> Default for Loaded<A> {
     }
 }
 
-/// One round trip: the stream's events after a version, in order, and what the command led to.
+/// One round trip: the stream's events after a version, in the order in which the function gives them, and what the command led to.
 pub(crate) const LOAD: &str = "SELECT e.stream_version, e.event_type, e.schema_version, e.payload, e.position, \
      CASE WHEN e.stream_version = c.version THEN e.metadata END AS metadata \
      FROM (SELECT (SELECT stream_version FROM commands WHERE stream_id = $1 AND command_id = $3) AS version OFFSET 0) AS c \
@@ -323,6 +323,7 @@ impl EventStore {
         while let Some(row) = self.told("load a stream", rows.try_next()).await? {
             let event = StreamRow::<A::Event>::read(stream, &row)?;
             if event.version > loaded.version {
+                events::follows(stream, loaded.version, event.version).map_err(StoreError::Log)?;
                 loaded.state = loaded.state.evolve(&event.payload);
                 loaded.version = event.version;
             }

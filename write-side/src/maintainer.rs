@@ -25,9 +25,6 @@ const SEAL_EVERY: Duration = Duration::from_secs(2);
 /// Positions whose commands are forgotten in one statement, which is some milliseconds.
 const FORGOTTEN_AT_ONCE: i64 = 2_000;
 
-/// Streams of a full partition that are listed in one statement, which is some ten milliseconds where a stream has few events.
-const LISTED_AT_ONCE: i64 = 2_000;
-
 /// Fewer positions than this without a partition ahead is not what attaching in time leaves: half a partition.
 const ROOM_MIN: i64 = 2_500_000;
 
@@ -113,15 +110,19 @@ async fn look(config: &MaintainerConfig, log: &Log, room: &LogRoom) -> Result<()
     if let Ok(full @ 1..) = full {
         tracing::info!(full, "partitions of the log are full and will be frozen");
     }
-    in_steps(log, &format!("SELECT list_stream_partitions({LISTED_AT_ONCE})"), 1).await?;
+    let listed = in_steps(log, "SELECT list_full_partition()", 1).await;
     let forget = format!("SELECT forget_commands({}, {FORGOTTEN_AT_ONCE})", config.remember_days);
     in_steps(log, &forget, FORGOTTEN_AT_ONCE).await?;
-    attached.and(full).map(drop)
+    attached.and(full).map(drop).and(listed)
 }
 
 /// Repeats a step, which tells how much it has done, until that is less than `enough` or the next look is due.
 async fn in_steps(log: &Log, step: &str, enough: i64) -> Result<(), sqlx::Error> {
     let started = Instant::now();
-    while sqlx::query_scalar::<_, i64>(step).fetch_one(log.pool()).await? >= enough && started.elapsed() < LOOK_EVERY {}
-    Ok(())
+    loop {
+        let done: i64 = sqlx::query_scalar(step).fetch_one(log.pool()).await?;
+        if done < enough || started.elapsed() >= LOOK_EVERY {
+            return Ok(());
+        }
+    }
 }

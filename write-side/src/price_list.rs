@@ -18,6 +18,8 @@ use uuid::Uuid;
 use crate::{EventStore, StoreError, domain::product::Product};
 
 const PAGE: u32 = 2_000;
+/// A product has few events: it is listed, and repriced now and then.
+const STREAMS_AT_ONCE: u32 = 500;
 
 /// A price with the version of the product stream that it came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +43,13 @@ impl PriceList {
     pub async fn load(log: &Log) -> Result<(Self, events::Checkpoint), LogError> {
         let checkpoint = log.head_checkpoint().await?;
         let list = Self::default();
-        let mut after = Position::START;
+        let mut after = String::new();
         loop {
-            let page = log.category_page("product", after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok((list, checkpoint)) };
-            after = last.position;
-            list.apply(&page);
+            let names = log.stream_names(ProductEvent::CATEGORY, &after, STREAMS_AT_ONCE).await?;
+            let Some(last) = names.last() else { return Ok((list, checkpoint)) };
+            let streams: Vec<_> = names.iter().map(String::as_str).collect();
+            list.apply(&log.streams(&streams).await?);
+            after.clone_from(last);
         }
     }
 

@@ -55,17 +55,25 @@ async fn the_log_and_the_tables_beside_it_are_judged() {
         assert!(error.contains(&format!("the log ends at {head}")), "{error}");
     }
 
-    sqlx::query("UPDATE partitions_listed SET partitions = 1").execute(&pool).await.expect("that is said");
-    let report = check(&pool, &Options::default(), |_, _| ()).await.expect("the log is read");
-    let unlisted = breach(&report, "O").expect("no stream is listed");
-    assert!(unlisted.what.ends_with("in partition 0, and is listed there not at all"), "{unlisted:?}");
-    sqlx::query(
-        "INSERT INTO stream_partitions SELECT stream_id, 0, max(stream_version) FROM events GROUP BY stream_id",
-    )
-    .execute(&pool)
-    .await
-    .expect("the streams are listed");
-    assert!(check(&pool, &Options::default(), |_, _| ()).await.expect("the log is read").ok);
+    // As if the streams had begun in a partition before.
+    for (list, wrong) in [
+        ("UPDATE streams SET since_position = -10", None),
+        ("INSERT INTO stream_partitions VALUES ('', 0, 0)", Some("in partition 0, and is listed there not at all")),
+        ("INSERT INTO stream_partitions SELECT stream_id, 0, 1 FROM streams", Some("and is listed there up to 1")),
+        (
+            "UPDATE stream_partitions AS p SET last_version = (SELECT max(stream_version) FROM events AS e WHERE e.stream_id = p.stream_id) \
+             WHERE stream_id <> ''",
+            None,
+        ),
+    ] {
+        sqlx::query(list).execute(&pool).await.expect("the list is changed");
+        let report = check(&pool, &Options::default(), |_, _| ()).await.expect("the log is read");
+        let found = breach(&report, "O");
+        match wrong {
+            None => assert!(report.ok, "{list}: {report:?}"),
+            Some(wrong) => assert!(found.is_some_and(|found| found.what.ends_with(wrong)), "{list}: {report:?}"),
+        }
+    }
 
     sqlx::query("UPDATE streams SET since_position = 1000 WHERE stream_id = $1")
         .bind(format!("order-{ORDER}"))

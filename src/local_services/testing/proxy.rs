@@ -28,7 +28,7 @@ pub struct PostgresProxy {
     _accepting: JoinSet<()>,
 }
 
-/// The message of Postgres's protocol by which a pool does so.
+/// By this message of Postgres's protocol alone a pool sees whether a connection is still there.
 const SYNC: &[u8] = b"S\0\0\0\x04";
 
 #[derive(Debug, Default)]

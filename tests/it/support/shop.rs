@@ -197,9 +197,8 @@ impl Shop {
         self.waybill().kill();
     }
 
-    /// Killed, its database dumped and restored on another server, started again.
+    /// Dumps the database of a shop that was killed, restores it on another server, and starts the shop there.
     pub(crate) async fn move_database(&mut self) {
-        self.kill();
         self.servers.move_database().await;
         self.environment.extend(databases(&self.servers).map(|(name, url)| (variable(name), url)));
         self.start().await;

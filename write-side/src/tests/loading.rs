@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use events::schema;
+use events::{LogError, StreamId, schema};
 use local_services::testing::PostgresProxy;
 use sqlx::{Connection, PgConnection, PgPool, Row, postgres::PgPoolOptions};
 use uuid::Uuid;
@@ -52,13 +52,14 @@ async fn log_of_many_partitions(superuser: &PgPool) {
     }
 }
 
-async fn list(superuser: &PgPool, at_once: i32) -> i64 {
-    sqlx::query_scalar("SELECT list_stream_partitions($1)").bind(at_once).fetch_one(superuser).await.unwrap()
+/// The next full partition; how many that were.
+async fn list(superuser: &PgPool) -> i64 {
+    sqlx::query_scalar("SELECT list_full_partition()").fetch_one(superuser).await.unwrap()
 }
 
-/// How often each partition's indexes were looked into, as this session counts.
+/// How often each partition was looked into, by an index or without, as this session counts.
 async fn scans(session: &mut PgConnection) -> BTreeMap<i64, i64> {
-    let scans = "SELECT substring(relname FROM '[0-9]+$')::bigint, sum(pg_stat_get_xact_numscans(indexrelid))::bigint \
+    let scans = "SELECT substring(relname FROM '[0-9]+$')::bigint, (sum(pg_stat_get_xact_numscans(indexrelid)) + min(pg_stat_get_xact_numscans(t.oid)))::bigint \
          FROM pg_inherits JOIN pg_class AS t ON t.oid = inhrelid JOIN pg_index ON indrelid = t.oid \
          WHERE inhparent = 'events'::regclass GROUP BY 1";
     sqlx::query_as::<_, (i64, i64)>(scans).fetch_all(session).await.unwrap().into_iter().collect()
@@ -84,26 +85,26 @@ async fn a_load_touches_only_the_partitions_of_its_stream() {
     let fixture = Fixture::new().await;
     let superuser = fixture.superuser().await;
     log_of_many_partitions(&superuser).await;
-    while list(&superuser, 100).await > 0 {}
+    while list(&superuser).await > 0 {}
     let none = 99;
     let all = |last: i64| (1..=last).collect::<Vec<_>>();
     let cases = [
-        // Before the stream's first event nothing is looked for, and behind what is full, wherever an event may be.
+        // Before the partition in which the stream begins nothing is looked for, and behind what is full, wherever an event may be.
         (LOAD, "young", 0, none, all(3), vec![FILLED, AHEAD]),
         (LOAD, "rested", 0, none, all(4), vec![1, FILLED, AHEAD]),
         (LOAD, "old", 0, none, all(6), vec![0, 3, FILLED, AHEAD]),
         (LOAD, "often", 0, none, all(50), vec![1, 2, 3, 5, FILLED, AHEAD]),
         (LOAD, "nobody's", 0, none, vec![], vec![]),
-        // Who knows a version, as by a snapshot, does not look where older ones are; but for the command's own.
-        (LOAD, "often", 38, none, (39..=50).collect(), vec![5, FILLED, AHEAD]),
-        (LOAD, "often", 50, none, vec![], vec![FILLED, AHEAD]),
-        (LOAD, "often", 50, 31, (31..=50).collect(), vec![5, FILLED, AHEAD]),
-        (ANSWERED, "often", 0, 30, vec![30], vec![3]),
+        // Who knows a version, as by a snapshot, does not look where older ones are, but for the first; and for the command's own.
+        (LOAD, "often", 38, none, (39..=50).collect(), vec![1, 5, FILLED, AHEAD]),
+        (LOAD, "often", 50, none, vec![], vec![1, FILLED, AHEAD]),
+        (LOAD, "often", 50, 31, (31..=50).collect(), vec![1, 5, FILLED, AHEAD]),
+        (ANSWERED, "often", 0, 30, vec![30], vec![1, 3]),
         (ANSWERED, "often", 0, none, vec![], vec![]),
         (POSITION_OF, "old", 2, none, vec![2], vec![0]),
-        (POSITION_OF, "old", 3, none, vec![3], vec![3]),
-        (POSITION_OF, "old", 6, none, vec![6], vec![FILLED, AHEAD]),
-        (POSITION_OF, "old", 7, none, vec![], vec![FILLED, AHEAD]),
+        (POSITION_OF, "old", 3, none, vec![3], vec![0, 3]),
+        (POSITION_OF, "old", 6, none, vec![6], vec![0, FILLED, AHEAD]),
+        (POSITION_OF, "old", 7, none, vec![], vec![0, FILLED, AHEAD]),
     ];
     let mut session = fixture.store.log().pool().acquire().await.unwrap();
     // Who makes a plan looks at the ends of some indexes.
@@ -114,53 +115,69 @@ async fn a_load_touches_only_the_partitions_of_its_stream() {
     }
 }
 
+/// Each stream whole, and parts of it, as the log says that they are; no stream goes further than `last`.
+async fn assert_read(fixture: &Fixture, last: &[(&str, i64)], when: &str) {
+    let log = fixture.store.log();
+    for (name, last) in last {
+        for (after, limit) in [(0, 100), (4, 100), (0, 1), (3, 12), (20, 10), (49, 2)] {
+            let events = log.raw_stream(&stream(name), after, limit).await.unwrap();
+            let versions: Vec<_> = events.iter().map(|event| event.stream_version).collect();
+            let expected: Vec<_> = (after + 1..=*last).take(usize::try_from(limit).unwrap()).collect();
+            assert_eq!(versions, expected, "{name} after {after}, {limit} at most, {when}");
+        }
+    }
+    let names: Vec<_> = last.iter().map(|(name, _)| stream(name)).collect();
+    let names: Vec<_> = names.iter().map(StreamId::as_str).collect();
+    let all = log.streams(&names).await.unwrap().len();
+    assert_eq!(i64::try_from(all).unwrap(), last.iter().map(|(_, last)| last).sum::<i64>(), "{when}");
+}
+
+const LAST: [(&str, i64); 5] = [("old", 6), ("rested", 4), ("often", 50), ("young", 3), ("nobody's", 0)];
+
 #[tokio::test]
-async fn streams_read_the_same_while_partitions_are_listed() {
+async fn streams_read_the_same_whatever_is_listed() {
     let fixture = Fixture::new().await;
     let superuser = fixture.superuser().await;
+    let run =
+        async |sql: &str| sqlx::raw_sql(sql).execute(&superuser).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     log_of_many_partitions(&superuser).await;
-    let read = async || {
-        let mut read = Vec::new();
-        for name in ["old", "rested", "often", "young", "nobody's"] {
-            for (after, limit) in [(0, 100), (4, 100), (0, 1), (3, 12), (20, 10), (49, 2)] {
-                let events = fixture.store.log().raw_stream(&stream(name), after, limit).await.unwrap();
-                let limit = usize::try_from(limit).unwrap();
-                assert!(
-                    events.iter().zip(after + 1..).all(|(event, version)| event.stream_version == version),
-                    "{name}"
-                );
-                assert!(events.len() <= limit);
-                read.push(events.into_iter().map(|event| event.event_id).collect::<Vec<_>>());
-            }
-        }
-        read
-    };
-    let before = read().await;
-    let mut steps = Vec::new();
-    loop {
-        let listed = list(&superuser, 1).await;
-        assert_eq!(read().await, before, "after the steps {steps:?}");
-        if listed == 0 {
-            break;
-        }
-        steps.push(listed);
+    assert_read(&fixture, &LAST, "before anything is listed").await;
+    for partition in 0..FULL {
+        assert_eq!(list(&superuser).await, 1);
+        assert_read(&fixture, &LAST, &format!("up to partition {partition}")).await;
     }
-    // Two streams have events in the partitions 1 and 3, one in three others; and each of six is found to have no more.
-    assert_eq!(steps.len(), 2 + 2 + 3 + 6);
-    let listed: Vec<(String, i32, i64)> = sqlx::query_as(
-        "SELECT stream_id, partition, last_version FROM stream_partitions ORDER BY stream_id, partition",
+    assert_eq!(list(&superuser).await, 0, "what is being filled is not listed");
+    let listed: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT stream_id, partition, last_version FROM stream_partitions WHERE stream_id <> '' ORDER BY stream_id, partition",
     )
     .fetch_all(&superuser)
     .await
     .unwrap();
-    let full = EVENTS.iter().filter(|(_, partition, _)| *partition < FULL);
-    let mut expected: Vec<_> = full
-        .map(|(name, partition, versions)| {
-            (format!("test-{name}"), i32::try_from(*partition).unwrap(), *versions.end())
-        })
-        .collect();
-    expected.sort();
-    assert_eq!(listed, expected);
+    let expected = [("often", 2, 20), ("often", 3, 30), ("often", 5, 40), ("old", 3, 5)];
+    assert_eq!(listed, expected.map(|(name, partition, last)| (format!("test-{name}"), partition, last)));
+    // A list that lost something is not believed silently.
+    run("DELETE FROM stream_partitions WHERE stream_id = 'test-often' AND partition = 3").await;
+    let half = fixture.store.log().streams(&["test-often"]).await.expect_err("it lacks ten events");
+    assert!(matches!(half, LogError::StreamHole { after: 20, found: 31, .. }), "{half}");
+    // It is made anew where it is told that nothing is listed, whatever else is left of it.
+    run("DELETE FROM stream_partitions WHERE stream_id = ''").await;
+    assert_read(&fixture, &LAST, "after it is emptied").await;
+    while list(&superuser).await > 0 {}
+    assert_read(&fixture, &LAST, "after it is made anew").await;
+    // A partition that is away while others are listed can come back.
+    run("TRUNCATE stream_partitions; ALTER TABLE events DETACH PARTITION events_p000002").await;
+    while list(&superuser).await > 0 {}
+    run("ALTER TABLE events ATTACH PARTITION events_p000002 FOR VALUES FROM (10000000) TO (15000000)").await;
+    assert_read(&fixture, &LAST, "after a partition came back").await;
+    while list(&superuser).await > 0 {}
+    // A log that is cut is listed as far as it goes.
+    run("DELETE FROM events WHERE position >= 15000000").await;
+    assert_eq!(list(&superuser).await, 0);
+    run("INSERT INTO events SELECT 10000900 + v, 'test-often', 20 + v, gen_random_uuid(), 'Tested', 1, '{}', '{}', clock_timestamp() \
+         FROM generate_series(1, 5) AS v")
+    .await;
+    let cut = [("old", 2), ("rested", 4), ("often", 25), ("young", 0)];
+    assert_read(&fixture, &cut, "after the log was cut and went on").await;
 }
 
 #[tokio::test]

@@ -110,13 +110,10 @@ async fn the_next_partition_is_attached_under_load_and_the_full_one_is_frozen_to
     tracker.spawn(maintain(MaintainerConfig::default(), store.log().clone(), LogRoom::default(), stop.clone()));
     until(&superuser, "the third partition is there", "SELECT to_regclass('events_p000002') IS NOT NULL").await;
     until(&superuser, "all of the first is frozen", frozen).await;
-    until(&superuser, "and its streams are listed", "SELECT partitions = 1 FROM partitions_listed").await;
+    until(&superuser, "and it is listed", "SELECT count(*) = 1 FROM stream_partitions").await;
     stop.cancel();
     let written: i64 = writers.join_all().await.into_iter().sum();
     assert_eq!(store.log().head().await.unwrap(), Position(4_999_900 + written), "no append was refused");
-    let listed: Vec<String> =
-        sqlx::query_scalar("SELECT stream_id FROM stream_partitions").fetch_all(&superuser).await.unwrap();
-    assert_eq!(listed.len(), 9, "eight writers, and the one before them: {listed:?}");
     // What somebody has taken away does not come back empty.
     sqlx::raw_sql("ALTER TABLE events DETACH PARTITION events_p000000; DROP TABLE events_p000000")
         .execute(&superuser)
