@@ -66,7 +66,11 @@ async fn one_service_answers_for_two_logs_and_keeps_them_apart() {
         assert!(page.position().starts_with(log), "{} {placed:?}", page.position());
         assert_eq!(page.header("vary").map(|vary| vary.contains("waybill-log")), Some(true), "{page:?}");
     }
-    for (log, total, vase) in [("main", 1_590, 990), ("south", 2_385, 1_200)] {
+    for (placed, log, total, vase) in [(&here, "main", 1_590, 990), (&there, "south", 2_385, 1_200)] {
+        // Each is a view of its own: that one order's page has come to a position says nothing of the others.
+        for path in [ORDERS_OF_ONE_CUSTOMER, "/v1/products/vase"] {
+            shop.client.get_at(path, &placed.position).await.expect(200);
+        }
         let orders = of_log(&shop, ORDERS_OF_ONE_CUSTOMER, log).await.expect(200);
         assert_eq!(orders.body["items"].as_array().map(Vec::len), Some(1), "{}", orders.text);
         assert_eq!(orders.body["items"][0]["total"]["amount_minor"], total, "{}", orders.text);
