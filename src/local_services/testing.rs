@@ -3,6 +3,7 @@
 //! Everything here panics where it fails, with the whole chain of causes: a test can do nothing else about it.
 
 mod dump;
+mod eventually;
 pub(crate) mod janitor;
 mod proxy;
 pub(crate) mod template;
@@ -22,6 +23,7 @@ use crate::process::Identity;
 use crate::rabbitmq::RabbitMq;
 use crate::redis::{self, Redis};
 pub use dump::dump_and_restore;
+pub use eventually::{eventually, eventually_within};
 use janitor::{Chore, Janitor};
 pub use proxy::PostgresProxy;
 

@@ -9,7 +9,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -41,14 +41,6 @@ async fn acquire(checkout: &Path, needs: Needs, grace_seconds: u64) -> LocalServ
 /// `services.json`, read anew.
 fn running(checkout: &Path) -> Running {
     Running::read(&checkout.join(".waybill"))
-}
-
-async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < Duration::from_secs(60), "not within 60 s: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// A process that acquires services of the checkout with a second of grace, says so, and holds them until it is killed.

@@ -4,13 +4,8 @@
 use crate::support::source_tree::{FILES, Line, SourceFile, in_word, mentions};
 
 /// Tests that may sleep, and why. Waiting for a condition with a deadline polls; anything else waits for luck.
-const MAY_SLEEP: &[(&str, &str)] = &[
-    ("tests/it/support/eventually.rs", "the one loop that waits for a condition of the whole system"),
-    ("projections/src/tests/eventually.rs", "the one loop that waits for a projector"),
-    ("sagas/src/tests/eventually.rs", "the one loop that waits for a saga"),
-    ("write-side/src/tests/eventually.rs", "the one loop that waits for what Postgres does by its own clock"),
-    ("src/local_services/tests.rs", "the one loop that waits for servers to start and to end"),
-];
+const MAY_SLEEP: &[(&str, &str)] =
+    &[("src/local_services/testing/eventually.rs", "the one loop that waits for a condition")];
 
 /// Where the environment may be read, and why. Everyone else is handed a configuration.
 const MAY_READ_THE_ENVIRONMENT: &[(&str, &str)] = &[

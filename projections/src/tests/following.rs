@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use events::{LogPosition, Position};
+use local_services::testing::eventually;
 
-use super::{eventually::eventually, life, shop::Shop};
+use super::{life, shop::Shop};
 use crate::{
     PROJECTIONS, ProjectionState, ReadError, SearchIndex, View,
     search::{OrderSearch, ProductSearch},

@@ -1,6 +1,5 @@
 //! Folds pinned by snapshots, and the engine against a real Postgres, Redis and Tantivy.
 
-mod eventually;
 mod folds;
 mod following;
 mod life;

@@ -1,8 +1,9 @@
 //! Blue and green: beside the live one, equal to it, switched in one step.
 
+use local_services::testing::eventually;
 use tokio_util::sync::CancellationToken;
 
-use super::{eventually::eventually, life, shop::Shop};
+use super::{life, shop::Shop};
 use crate::{
     Certificate, OrderIndex, PROJECTIONS, Progress, ProjectionError, ReadModel, RebuildOptions, View, drop_previous,
     rebuild, switch_back,

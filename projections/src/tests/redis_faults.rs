@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use local_services::testing::eventually;
 use tokio::process::{Child, Command};
 
-use super::{eventually::eventually, life, shop::Shop};
+use super::{life, shop::Shop};
 use crate::{Config, ProjectionState, ReadError, View};
 
 /// A server that keeps nothing on disk and dies with this value.

@@ -3,17 +3,14 @@
 use std::{collections::HashMap, time::Duration};
 
 use events::{DomainEvent, Ids, Log, LogId, LogPosition, NewEvent, Position, StreamId, SystemIds, Wake, schema};
-use local_services::testing::{PostgresProxy, TestDatabase, TestRedis, TestServices};
+use local_services::testing::{PostgresProxy, TestDatabase, TestRedis, TestServices, eventually};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{
-    eventually::{PATIENCE, eventually},
-    life::{metadata, stream_of},
-};
+use super::life::{metadata, stream_of};
 use crate::{Config, Followed, Handle, Indexes, Parts, SearchIndex, View, Views};
 
 pub(super) struct Shop {
@@ -205,7 +202,8 @@ impl Projector {
 
     pub(super) async fn stop(mut self) {
         self.shutdown.cancel();
-        let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await.expect("it stops in time");
+        let ended =
+            tokio::time::timeout(Duration::from_secs(60), self.task.join_next()).await.expect("it stops in time");
         ended.expect("there is one task").expect("it does not panic");
     }
 }

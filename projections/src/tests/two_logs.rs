@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use events::{Log, LogId, LogPosition};
+use local_services::testing::eventually;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    eventually::eventually,
     life,
     rebuilding::age,
     shop::{Branch, Projector, Shop},

@@ -13,13 +13,11 @@ use lapin::{
     options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions},
     types::FieldTable,
 };
+use local_services::testing::eventually;
 use serde_json::Value;
 use write_side::{Append, StreamAppend};
 
-use super::{
-    eventually::eventually,
-    world::{World, metadata},
-};
+use super::world::{World, metadata};
 use crate::{
     Health,
     bus::{Broker, topology},

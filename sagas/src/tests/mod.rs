@@ -1,6 +1,5 @@
 //! The rules of the table, and the whole saga against real servers.
 
-mod eventually;
 mod faults;
 mod play;
 mod properties;

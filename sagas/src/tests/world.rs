@@ -11,7 +11,7 @@ use events::{
     product::ProductKind,
     schema,
 };
-use local_services::testing::{TestDatabase, TestServices, TestVhost};
+use local_services::testing::{TestDatabase, TestServices, TestVhost, eventually};
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,7 +25,7 @@ use write_side::{
     handle,
 };
 
-use super::{eventually::eventually, play::in_words, provider::Provider};
+use super::{play::in_words, provider::Provider};
 use crate::{Config, Health, participants, relay, relay::RelayHealth, runner};
 
 pub(super) struct World {

@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use crate::launch::Answers;
 use crate::lock::{Lock, Mode};
 use crate::process::{self, Process};
-use crate::tests::{POSTGRES_AND_REDIS, REDIS, acquire, another_process, checkout, eventually, hear, running};
+use crate::testing::eventually;
+use crate::tests::{POSTGRES_AND_REDIS, REDIS, acquire, another_process, checkout, hear, running};
 use crate::{LocalServices, Needs, Options, PrivatePostgres, PrivateRabbitMq, Service, Silent, inspect, stop};
 
 #[tokio::test]

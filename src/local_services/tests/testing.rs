@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::http::vhosts_in;
-use crate::testing::TestServices;
 use crate::testing::janitor::Janitor;
 use crate::testing::template;
+use crate::testing::{TestServices, eventually};
 
 const SCHEMA: &str = "of_local_services";
 
@@ -39,7 +39,7 @@ async fn each_test_has_a_migrated_database_of_its_own() {
 
     let name = one.name.clone();
     drop(one);
-    crate::tests::eventually("the database is dropped", async || {
+    eventually("the database is dropped", async || {
         let mut connection = services.postgres.connect("postgres").await.expect("a connection");
         let found: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_database WHERE datname = $1")
             .bind(&name)
@@ -81,7 +81,7 @@ async fn what_a_dead_process_has_left_is_taken_away() {
     let ours = services.fresh_vhost().await;
 
     let _janitor = Janitor::start(services.postgres.clone(), services.rabbitmq.clone());
-    crate::tests::eventually("both are gone", async || {
+    eventually("both are gone", async || {
         let vhosts = services.rabbitmq.vhosts().await.expect("a list");
         assert!(vhosts.contains(&ours.name), "a living process lost its own");
         let databases = template::databases(&services.postgres).await.expect("a list");

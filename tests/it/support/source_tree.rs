@@ -85,7 +85,7 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 fn is_test_file(path: &str) -> bool {
-    path.split('/').any(|part| part == "tests" || part == "tests.rs")
+    path.split('/').any(|part| ["tests", "tests.rs", "testing", "testing.rs"].contains(&part))
 }
 
 /// The index of the line `#[cfg(test)]` over `mod tests {`.

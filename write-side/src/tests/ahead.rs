@@ -1,6 +1,6 @@
 //! A batch that is written while the one before it is not yet committed: it stands behind that one, or nowhere.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -10,6 +10,7 @@ use super::{
     Fixture, UUID_OF,
     event_store::{append_one, assert_whole},
     faults::{hold_head, until_blocked},
+    until,
     vouching::append,
 };
 
@@ -86,12 +87,11 @@ async fn two_under_way(fixture: &Fixture) -> (Session, JoinHandle<Told>) {
 /// Until so many wait for a lock of that kind: who writes ahead waits for the batch before him, everybody else for the head of the log.
 async fn until_waiting_for(fixture: &Fixture, kind: &str, count: i64) {
     let superuser = fixture.superuser().await;
-    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = $1 AND NOT granted \
-                   AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
-    let looking = async {
-        while sqlx::query_scalar::<_, i64>(waiting).bind(kind).fetch_one(&superuser).await.unwrap() < count {}
-    };
-    tokio::time::timeout(Duration::from_secs(20), looking).await.expect("somebody waits");
+    let waiting = format!(
+        "SELECT count(*) >= {count} FROM pg_locks WHERE locktype = '{kind}' AND NOT granted \
+         AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
+    );
+    until(&superuser, "somebody waits", &waiting).await;
 }
 
 #[tokio::test]

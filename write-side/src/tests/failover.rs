@@ -18,7 +18,7 @@ use super::{
     event_store::append_one,
     pool, seeds,
     server_faults::{DATABASE, Told, assert_holds, server, until_more, write},
-    store,
+    store, until,
 };
 use crate::{EventStore, StoreConfig, StoreError};
 
@@ -68,11 +68,8 @@ async fn configure(server: &PrivatePostgres, setting: &str) {
 /// Until so many standbys follow in that way.
 async fn until_followed(server: &PrivatePostgres, sync_state: &str, count: i64) {
     let superuser = superuser(server).await;
-    let following = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = $1";
-    let wait = async {
-        while sqlx::query_scalar::<_, i64>(following).bind(sync_state).fetch_one(&superuser).await.unwrap() != count {}
-    };
-    timeout(Duration::from_secs(30), wait).await.expect("it follows");
+    let following = format!("SELECT count(*) = {count} FROM pg_stat_replication WHERE sync_state = '{sync_state}'");
+    until(&superuser, "so many follow", &following).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,9 +113,7 @@ async fn a_standby_that_lacked_the_last_commits_is_another_history_for_all_who_h
         append_one(&store, "a", n).await.unwrap();
     }
     let superuser = superuser(&pair.standby).await;
-    let there = "SELECT count(*) FROM events";
-    let wait = async { while sqlx::query_scalar::<_, i64>(there).fetch_one(&superuser).await.unwrap() < 10 {} };
-    timeout(Duration::from_secs(30), wait).await.expect("the standby follows");
+    until(&superuser, "the standby follows", "SELECT count(*) >= 10 FROM events").await;
     configure(&pair.standby, "primary_conninfo = ''").await;
     until_followed(&pair.primary, "async", 0).await;
     for n in 10..13 {

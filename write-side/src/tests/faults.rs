@@ -14,7 +14,7 @@ use super::{
     event_store::{append_one, assert_whole},
     handler::place,
     outsider::{APPEND, Outsider},
-    store,
+    store, until,
 };
 use crate::{CommandError, Context, EventStore, StoreConfig, StoreError, create, domain::order::Order};
 
@@ -36,10 +36,10 @@ pub(super) async fn hold_head(fixture: &Fixture) -> PgConnection {
 /// Until so many appends wait for a lock.
 pub(super) async fn until_blocked(fixture: &Fixture, count: i64) {
     let superuser = fixture.superuser().await;
-    let blocked =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let looking = async { while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&superuser).await.unwrap() < count {} };
-    tokio::time::timeout(Duration::from_secs(20), looking).await.expect("so many are blocked");
+    let blocked = format!(
+        "SELECT count(*) >= {count} FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    );
+    until(&superuser, "so many are blocked", &blocked).await;
 }
 
 /// One batcher, so that it is known whose answer is lost.
@@ -210,11 +210,10 @@ async fn a_server_that_cancels_statements_refuses_them_all_and_none_is_done() {
     let fixture = Fixture::new().await;
     let mut holder = hold_head(&fixture).await;
     let superuser = fixture.superuser().await;
-    let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity \
+    let cancel = "SELECT count(pg_cancel_backend(pid)) > 0 FROM pg_stat_activity \
                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let appending = append_one(&fixture.store, "a", 0);
-    let cancelling = async { while sqlx::query_scalar::<_, i64>(cancel).fetch_one(&superuser).await.unwrap() == 0 {} };
-    let (appended, ()) = tokio::join!(appending, cancelling);
+    let (appended, ()) = tokio::join!(appending, until(&superuser, "a statement is cancelled", cancel));
     assert!(matches!(appended, Err(StoreError::Postgres { .. })), "a definite no");
     sqlx::query("ROLLBACK").execute(&mut holder).await.unwrap();
     assert_eq!(append_one(&fixture.store, "a", 0).await.unwrap().last, Position(1));

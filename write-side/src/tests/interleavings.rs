@@ -4,6 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use events::{Checkpoint, CommandId, Position, StreamVersion, Tail, Wake};
+use local_services::testing::eventually;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use sqlx::{Connection, PgConnection};
 use tokio::{sync::watch, task::JoinSet};
@@ -179,7 +180,10 @@ async fn whatever_happens_each_caller_was_told_the_truth_and_each_reader_read_th
         let (told, kills, rolled_back) =
             tokio::join!(writing, kill(&fixture, answered.subscribe(), &over), roll_back(&fixture, &over));
         // Of a connection that was killed while it was idle, the next append says that its outcome is unknown.
-        while matches!(append_one(&fixture.store, END, 0).await, Err(StoreError::OutcomeUnknown { .. })) {}
+        eventually("the end is appended", async || {
+            !matches!(append_one(&fixture.store, END, 0).await, Err(StoreError::OutcomeUnknown { .. }))
+        })
+        .await;
         let reading = tokio::time::timeout(Duration::from_secs(30), readers.join_all());
         let readings = reading.await.expect("every reader comes to the end");
         exchange.cancel();

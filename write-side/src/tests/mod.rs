@@ -3,7 +3,6 @@
 mod ahead;
 mod deciders;
 mod event_store;
-mod eventually;
 mod failover;
 mod faults;
 mod handler;
@@ -30,7 +29,7 @@ use events::{
     product::ProductKind,
     schema::{self, SchemaError},
 };
-use local_services::testing::{TestDatabase, TestServices};
+use local_services::testing::{TestDatabase, TestServices, eventually};
 use sqlx::{Connection, PgConnection, PgPool, migrate::Migrator, postgres::PgPoolOptions};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -98,6 +97,11 @@ async fn store_over(pool: PgPool, config: StoreConfig, tracker: &TaskTracker) ->
 
 async fn pool(url: &str) -> PgPool {
     PgPoolOptions::new().max_connections(8).connect(url).await.expect("the test database is there")
+}
+
+/// Until a question to the server is answered with yes.
+async fn until(pool: &PgPool, what: &str, question: &str) {
+    eventually(what, async || sqlx::query_scalar::<_, bool>(question).fetch_one(pool).await.expect(what)).await;
 }
 
 /// Makes ids of events that tell a number.

@@ -2,7 +2,7 @@
 
 use events::{LogError, StreamId};
 
-use super::{Fixture, command, context, location};
+use super::{Fixture, command, context, location, until};
 use crate::{
     CommandError, Deciders, EventStore, StoreConfig, StoreError,
     domain::inventory::{Inventory, InventoryCommand},
@@ -39,8 +39,8 @@ async fn write_off(store: &EventStore, fixture: &Fixture, pieces: i64) -> bool {
 /// Version of the snapshot there is, once it has come to `version`.
 async fn until_kept(fixture: &Fixture, version: i64) {
     let pool = fixture.superuser().await;
-    let kept = "SELECT max(stream_version) FROM snapshots";
-    while sqlx::query_scalar::<_, Option<i64>>(kept).fetch_one(&pool).await.unwrap() < Some(version) {}
+    let kept = format!("SELECT coalesce(max(stream_version), 0) >= {version} FROM snapshots");
+    until(&pool, "a snapshot is kept", &kept).await;
 }
 
 /// Nobody can fold the stream up to that version any more.

@@ -8,10 +8,10 @@ use uuid::Uuid;
 use super::{
     Fixture, command, context,
     event_store::append_one,
-    eventually::until,
     handler::place,
     pool,
     server_faults::{DATABASE, server, store_on},
+    until,
 };
 use crate::{CommandError, Context, LogRoom, MaintainerConfig, create, domain::order::Order, maintain};
 
