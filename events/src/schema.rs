@@ -133,6 +133,23 @@ pub async fn pending(connection: &mut PgConnection) -> Result<usize, SchemaError
     Ok(MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count())
 }
 
+/// What to do where the server is about to run out of locks: a plan for any stream locks every partition, and a server has so many locks
+/// for each connection that it accepts. Nothing, as long as the partitions take four fifths of them at most.
+pub async fn lack_of_locks(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    let (partitions, locks): (i64, i64) = sqlx::query_as(
+        "SELECT count(*), current_setting('max_locks_per_transaction')::bigint FROM pg_inherits WHERE inhparent = 'events'::regclass",
+    )
+    .fetch_one(connection)
+    .await?;
+    let wanted = 2 * partitions;
+    Ok((5 * partitions > 4 * locks).then(|| {
+        format!(
+            "whoever loads a stream locks all {partitions} partitions of the log, and the server has {locks} locks for each connection: set \
+             max_locks_per_transaction to {wanted} and restart Postgres"
+        )
+    }))
+}
+
 /// A new log bears the name that every log has by default. It is named once: while it is empty, or where all that ever read it knows it
 /// by the new name already, as where only the configuration named it before.
 const NAME: &str = "UPDATE log_head SET log_id = $1 WHERE log_id = 'main' AND $1 <> 'main' \

@@ -16,10 +16,11 @@ use crate::packages::Service;
 use crate::process;
 
 const SUPERUSER: &str = "postgres";
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "shared_buffers=256MB",
     "max_wal_size=4GB",
     "max_connections=200",
+    "max_locks_per_transaction=256", // each session locks all partitions of the log: a billion events
     "cluster_name=waybill",
     "logging_collector=off",
     "log_checkpoints=off",

@@ -1,6 +1,7 @@
 //! `waybill log`: the log as an operator looks at it.
 
 use serde_json::Value;
+use sqlx::{Connection, PgConnection};
 
 use crate::support::{client::Wish, program::Ended, shop::Shop};
 
@@ -63,4 +64,16 @@ async fn an_operator_sees_the_log_as_it_stands_and_is_told_what_he_asked_wrong()
     let unreachable = shop.command_with(&["log", "stats"], nobody).await;
     refused(&unreachable, "127.0.0.1:1");
     assert!(unreachable.err.contains("refused"), "{}", unreachable.err);
+}
+
+#[tokio::test]
+async fn doctor_says_what_to_set_before_the_partitions_need_more_locks_than_there_are() {
+    let shop = Shop::plan().prepare().await;
+    assert_eq!(shop.command(&["doctor"]).await.code(), Some(0));
+    let mut connection = PgConnection::connect(&shop.servers.service_url()).await.expect("its database is there");
+    let attach = "SELECT attach_event_partitions(204::bigint * 5000000)";
+    sqlx::query(attach).execute(&mut connection).await.expect("partitions are attached");
+    let doctor = shop.command(&["doctor"]).await;
+    let told = doctor.out.contains("set max_locks_per_transaction to 412 and restart Postgres");
+    assert!(told && doctor.code() == Some(3), "{doctor:?}");
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use events::Log;
+use events::{Log, schema};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
@@ -105,6 +105,9 @@ async fn look(config: &MaintainerConfig, log: &Log, room: &LogRoom) -> Result<()
     }
     if let Some(max) = config.disk_max_gib.filter(|max| bytes > (max << 30) / 5 * 4) {
         tracing::warn!(gib = bytes >> 30, max, "the database takes more than four fifths of the disk that it may have");
+    }
+    if let Some(lack) = schema::lack_of_locks(&mut *log.pool().acquire().await?).await? {
+        tracing::warn!("{lack}");
     }
     let full: Result<i32, _> = sqlx::query_scalar("SELECT freeze_full_partitions()").fetch_one(log.pool()).await;
     if let Ok(full @ 1..) = full {

@@ -83,6 +83,8 @@ async fn ask_postgres(url: &str, log_id: &LogId, found: &mut Configured) -> anyh
     found.problems.extend(servers::lack(pending));
     if pending == 0 {
         schema::ensure_log(&mut connection, log_id).await?;
+        let lack = schema::lack_of_locks(&mut connection).await.context("cannot count the log's partitions")?;
+        found.problems.extend(lack);
     }
     Ok(())
 }

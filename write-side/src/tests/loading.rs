@@ -7,7 +7,7 @@ use local_services::testing::PostgresProxy;
 use sqlx::{Connection, PgConnection, PgPool, Row, postgres::PgPoolOptions};
 use uuid::Uuid;
 
-use super::{Fixture, command, context, deciders::receive, event_store::stream, location, store_over};
+use super::{Fixture, command, context, deciders::receive, event_store::stream, location, store_over, until};
 use crate::{
     StoreConfig,
     domain::inventory::Inventory,
@@ -178,6 +178,49 @@ async fn streams_read_the_same_whatever_is_listed() {
     .await;
     let cut = [("old", 2), ("rested", 4), ("often", 25), ("young", 0)];
     assert_read(&fixture, &cut, "after the log was cut and went on").await;
+}
+
+/// What a session reads of each stream by the function, and by the table.
+async fn read_both_ways(session: &mut PgConnection) -> [Vec<(String, i64)>; 2] {
+    let by_function = "SELECT e.stream_id, e.stream_version FROM streams AS s CROSS JOIN LATERAL stream_events(s.stream_id, 0, NULL) AS e \
+         ORDER BY 1, 2";
+    let by_table = "SELECT stream_id, stream_version FROM events ORDER BY 1, 2";
+    [
+        sqlx::query_as(by_function).fetch_all(&mut *session).await.unwrap(),
+        sqlx::query_as(by_table).fetch_all(session).await.unwrap(),
+    ]
+}
+
+#[tokio::test]
+async fn two_maintainers_list_each_partition_once_and_an_old_snapshot_reads_what_it_saw() {
+    let fixture = Fixture::new().await;
+    let superuser = fixture.superuser().await;
+    log_of_many_partitions(&superuser).await;
+    let mut reader = superuser.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    let [seen, in_table] = read_both_ways(&mut reader).await;
+    assert_eq!(seen, in_table);
+    let mut first = superuser.begin().await.unwrap();
+    let listed: i64 = sqlx::query_scalar("SELECT list_full_partition()").fetch_one(&mut *first).await.unwrap();
+    assert_eq!(listed, 1);
+    let other = list(&superuser);
+    let commit = async {
+        let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE '%list_full_partition%' \
+             AND datname = current_database())";
+        until(&superuser, "the second maintainer waits for the first", waits).await;
+        first.commit().await.unwrap();
+    };
+    let (other, ()) = tokio::join!(other, commit);
+    assert_eq!(other, 1);
+    let listed = "SELECT partition FROM stream_partitions WHERE stream_id = '' ORDER BY partition";
+    let listed: Vec<i64> = sqlx::query_scalar(listed).fetch_all(&superuser).await.unwrap();
+    assert_eq!(listed, [0, 1], "who waited went on behind what the first had listed");
+    while list(&superuser).await > 0 {}
+    let cut = "DELETE FROM events WHERE stream_id = 'test-often' AND stream_version > 30";
+    sqlx::query(cut).execute(&superuser).await.unwrap();
+    assert_eq!(read_both_ways(&mut reader).await, [seen.clone(), seen], "the snapshot is older than list and change");
+    let [now, in_table] = read_both_ways(&mut superuser.acquire().await.unwrap()).await;
+    assert_eq!(now, in_table);
+    assert_read(&fixture, &[("old", 6), ("rested", 4), ("often", 30), ("young", 3)], "when both have listed").await;
 }
 
 #[tokio::test]

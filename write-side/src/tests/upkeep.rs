@@ -1,6 +1,7 @@
 //! What the maintainer does to the tables beside the log.
 
 use events::{OrderId, Position, schema};
+use sqlx::Connection;
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -69,6 +70,24 @@ async fn the_room_that_is_left_is_known() {
     let id = OrderId(Uuid::from_u128(1));
     create::<Order>(&fixture.store, &id.stream(), place(id), &named(1)).await.unwrap();
     assert_eq!(room().await.0, before - 1);
+}
+
+#[tokio::test]
+async fn it_is_said_before_the_partitions_need_more_locks_than_there_are() {
+    let fixture = Fixture::new().await;
+    append_one(&fixture.store, "a", 0).await.unwrap();
+    let mut session = fixture.store.log().pool().acquire().await.unwrap();
+    assert_eq!(schema::lack_of_locks(&mut session).await.unwrap(), None);
+    let attach = "SELECT attach_event_partitions(204::bigint * 5000000)";
+    assert_eq!(sqlx::query_scalar::<_, i32>(attach).fetch_one(&mut *session).await.unwrap(), 204);
+    let lack = schema::lack_of_locks(&mut session).await.unwrap().expect("206 of 256 are more than four fifths");
+    assert!(lack.contains("all 206 partitions") && lack.contains("max_locks_per_transaction to 412"), "{lack}");
+    // What it says of a load.
+    let mut load = session.begin().await.unwrap();
+    sqlx::query("SELECT FROM stream_events('test-a', 0, NULL)").execute(&mut *load).await.unwrap();
+    let locked = "SELECT count(*) FROM pg_locks JOIN pg_class AS c ON c.oid = relation \
+         WHERE pid = pg_backend_pid() AND c.relkind = 'r' AND c.relname ~ '^events_p[0-9]+$'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(locked).fetch_one(&mut *load).await.unwrap(), 206);
 }
 
 #[tokio::test]
