@@ -5,8 +5,8 @@ use std::{fmt::Write as _, fs, path::Path, time::Duration};
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use plotters::prelude::{
-    BLACK, BLUE, ChartBuilder, Circle, IntoDrawingArea, IntoFont, LineSeries, RED, SVGBackend, SeriesLabelPosition,
-    WHITE,
+    BLACK, BLUE, ChartBuilder, Circle, IntoDrawingArea, IntoFont, LineSeries, PathElement, RED, SVGBackend,
+    SeriesLabelPosition, WHITE,
 };
 
 use super::Report;
@@ -32,15 +32,19 @@ fn draw(report: &Report, path: &Path) -> Result<(), Box<dyn std::error::Error>> 
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(80)
-        .build_cartesian_2d(1..rounds.max(2), 0.0..highest * 1.1)?;
-    chart.configure_mesh().x_desc("round").y_desc(report.spec.unit).draw()?;
+        .build_cartesian_2d(1..rounds.max(2), 0.0..highest * 1.3)?; // room for the legend above the lines
+    let mut mesh = chart.configure_mesh();
+    mesh.max_light_lines(1).y_label_formatter(&|value| format!("{value:.0}"));
+    mesh.x_desc("round").y_desc(report.spec.unit).draw()?;
     let series =
         [("limit", RED, of(|run| run.limit).collect::<Vec<_>>()), ("ours", BLUE, of(|run| run.ours).collect())];
     for (label, colour, points) in series {
-        chart.draw_series(LineSeries::new(points.clone(), &colour))?.label(label);
+        let line = chart.draw_series(LineSeries::new(points.clone(), &colour))?;
+        line.label(label).legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour));
         chart.draw_series(points.into_iter().map(|point| Circle::new(point, 3, colour)))?;
     }
-    chart.configure_series_labels().position(SeriesLabelPosition::LowerRight).border_style(BLACK).draw()?;
+    let mut legend = chart.configure_series_labels();
+    legend.position(SeriesLabelPosition::UpperRight).background_style(WHITE).border_style(BLACK).draw()?;
     area.present()?;
     Ok(())
 }
