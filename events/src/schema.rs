@@ -1,6 +1,6 @@
 //! The schema of the log's database: its migrations, and the roles that must exist before them.
 
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgExecutor};
 
 use crate::LogId;
 
@@ -135,11 +135,11 @@ pub async fn pending(connection: &mut PgConnection) -> Result<usize, SchemaError
 
 /// What to do where the server is about to run out of locks: a plan for any stream locks every partition, and a server has so many locks
 /// for each connection that it accepts. Nothing, as long as the partitions take four fifths of them at most.
-pub async fn lack_of_locks(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+pub async fn lack_of_locks(postgres: impl PgExecutor<'_>) -> Result<Option<String>, sqlx::Error> {
     let (partitions, locks): (i64, i64) = sqlx::query_as(
         "SELECT count(*), current_setting('max_locks_per_transaction')::bigint FROM pg_inherits WHERE inhparent = 'events'::regclass",
     )
-    .fetch_one(connection)
+    .fetch_one(postgres)
     .await?;
     let wanted = 2 * partitions;
     Ok((5 * partitions > 4 * locks).then(|| {

@@ -106,7 +106,8 @@ async fn look(config: &MaintainerConfig, log: &Log, room: &LogRoom) -> Result<()
     if let Some(max) = config.disk_max_gib.filter(|max| bytes > (max << 30) / 5 * 4) {
         tracing::warn!(gib = bytes >> 30, max, "the database takes more than four fifths of the disk that it may have");
     }
-    if let Some(lack) = schema::lack_of_locks(&mut *log.pool().acquire().await?).await? {
+    let locks = schema::lack_of_locks(log.pool()).await;
+    if let Ok(Some(lack)) = &locks {
         tracing::warn!("{lack}");
     }
     let full: Result<i32, _> = sqlx::query_scalar("SELECT freeze_full_partitions()").fetch_one(log.pool()).await;
@@ -116,7 +117,7 @@ async fn look(config: &MaintainerConfig, log: &Log, room: &LogRoom) -> Result<()
     let listed = in_steps(log, "SELECT list_full_partition()", 1).await;
     let forget = format!("SELECT forget_commands({}, {FORGOTTEN_AT_ONCE})", config.remember_days);
     in_steps(log, &forget, FORGOTTEN_AT_ONCE).await?;
-    attached.and(full).map(drop).and(listed)
+    attached.and(full).map(drop).and(locks.map(drop)).and(listed)
 }
 
 /// Repeats a step, which tells how much it has done, until that is less than `enough` or the next look is due.

@@ -77,10 +77,10 @@ async fn it_is_said_before_the_partitions_need_more_locks_than_there_are() {
     let fixture = Fixture::new().await;
     append_one(&fixture.store, "a", 0).await.unwrap();
     let mut session = fixture.store.log().pool().acquire().await.unwrap();
-    assert_eq!(schema::lack_of_locks(&mut session).await.unwrap(), None);
+    assert_eq!(schema::lack_of_locks(&mut *session).await.unwrap(), None);
     let attach = "SELECT attach_event_partitions(204::bigint * 5000000)";
     assert_eq!(sqlx::query_scalar::<_, i32>(attach).fetch_one(&mut *session).await.unwrap(), 204);
-    let lack = schema::lack_of_locks(&mut session).await.unwrap().expect("206 of 256 are more than four fifths");
+    let lack = schema::lack_of_locks(&mut *session).await.unwrap().expect("206 of 256 are more than four fifths");
     assert!(lack.contains("all 206 partitions") && lack.contains("max_locks_per_transaction to 412"), "{lack}");
     // What it says of a load.
     let mut load = session.begin().await.unwrap();
